@@ -1,0 +1,46 @@
+# cdc_sink: build and install with PGXS; see CONTRIBUTING.md for the tests.
+
+EXTENSION = cdc_sink
+MODULE_big = cdc_sink
+DATA = sql/cdc_sink--1.0.sql
+PGFILEDESC = "cdc_sink - Kafka consumer for Debezium topics inside PostgreSQL"
+
+# by floor, as in CONTRIBUTING.md
+OBJS = \
+	src/guc.o src/options.o src/properties.o src/errors.o src/source_settings.o \
+	src/shmem.o src/batch.o src/json.o \
+	src/kafka.o src/decode_debezium.o \
+	src/convert_time.o src/convert_number.o src/convert_misc.o \
+	src/decode.o src/convert.o src/catalog.o src/position.o \
+	src/relmap.o src/moved.o \
+	src/route.o src/coalesce.o src/apply_upsert.o src/apply_append.o \
+	src/apply.o \
+	src/pipeline.o \
+	src/worker.o src/launcher.o src/oneshot.o src/wait.o src/sqlfuncs.o src/stats.o \
+	src/cdc_sink.o
+
+PKG_CONFIG ?= pkg-config
+PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags rdkafka simdjson) -I$(srcdir)/src
+PG_CFLAGS = -fvisibility=hidden -Wno-unused-parameter
+SHLIB_LINK = $(shell $(PKG_CONFIG) --libs rdkafka simdjson) -lstdc++ -lpthread
+
+# make DEVELOPER=1 adds cdc_sink.debug_fail_at and the assertions
+ifdef DEVELOPER
+PG_CPPFLAGS += -DCDC_DEVELOPER
+endif
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+# no bitcode: nothing here is worth inlining into a query, and it needs clang
+override with_llvm = no
+include $(PGXS)
+
+# server headers as system headers, so that -Wall -Wextra speaks of our code
+override CPPFLAGS := $(patsubst -I$(includedir_server),-isystem $(includedir_server),$(CPPFLAGS))
+
+src/json.o: src/json.cc src/json.h
+	$(CXX) -std=c++17 -O2 -g -Wall -Wextra -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti \
+		$(shell $(PKG_CONFIG) --cflags simdjson) $(CXXFLAGS_EXTRA) -c -o $@ $<
+
+# every object sees every header: the tree is small and a stale object costs more
+$(filter-out src/json.o,$(OBJS)): $(wildcard $(srcdir)/src/*.h)

@@ -1,0 +1,46 @@
+/*-------------------------------------------------------------------------
+ *
+ * batch.h
+ *		Arena of one batch: memory for raw records and what is decoded of
+ *		them, freed all at once.
+ *
+ * Floor 2.  Plain malloc memory and no backend call, so that the decoder
+ * can be fuzzed outside a server and could run in a thread of its own.  An
+ * arena lives in a static or in the worker's state and survives an ERROR;
+ * whoever owns it resets it between batches.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CDC_BATCH_H
+#define CDC_BATCH_H
+
+typedef struct CdcArenaChunk CdcArenaChunk;
+
+typedef struct CdcArena
+{
+	CdcArenaChunk *current;		/* chunk in use; earlier ones hang on it */
+	char	   *next;			/* next free byte of the current chunk */
+	char	   *end;			/* end of the current chunk */
+	size_t		total;			/* bytes of all chunks, for the memory bound */
+} CdcArena;
+
+/*
+ * Bytes readable (and ignored) after every record's key, value and header
+ * value: simdjson reads ahead.
+ */
+#define CDC_PADDING 64
+
+/* Returns size bytes, 8-aligned, or NULL when malloc fails. */
+extern void *cdc_arena_alloc(CdcArena *arena, size_t size);
+/* Copies len bytes and a NUL plus CDC_PADDING zero bytes; NULL on no memory. */
+extern char *cdc_arena_copy(CdcArena *arena, const char *data, size_t len);
+/* Makes at least size bytes contiguous and returns them without taking them. */
+extern char *cdc_arena_reserve(CdcArena *arena, size_t size);
+/* Takes the first used bytes of what cdc_arena_reserve returned. */
+extern void cdc_arena_commit(CdcArena *arena, size_t used);
+/* Empties the arena; keeps its last chunk unless that is larger than 4 MB. */
+extern void cdc_arena_reset(CdcArena *arena);
+/* Gives everything back. */
+extern void cdc_arena_free(CdcArena *arena);
+
+#endif							/* CDC_BATCH_H */

@@ -1,0 +1,139 @@
+/*-------------------------------------------------------------------------
+ *
+ * event.h
+ *		One record as Kafka stores it, and the change it carries.
+ *
+ * Floor 1.  Everything here is owned by the arena of the batch and is
+ * constant once made.  Nothing here needs the backend.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CDC_EVENT_H
+#define CDC_EVENT_H
+
+#include "cdc_sink.h"
+#include "json.h"
+
+/* Bytes of a record; data NULL is a Kafka null, len 0 an empty value. */
+typedef struct CdcBytes
+{
+	const char *data;			/* CDC_PADDING readable bytes follow */
+	int32		len;
+} CdcBytes;
+
+typedef struct CdcHeader
+{
+	const char *name;			/* terminated */
+	CdcBytes	value;
+} CdcHeader;
+
+/* A record as it stands in the topic. */
+typedef struct CdcRecord
+{
+	const char *topic;			/* owned by the worker's partition list */
+	int32		partition;
+	int32		part;			/* index in the worker's partition list */
+	int64		offset;
+	int64		ts_ms;			/* record time, ms since 1970; -1: none */
+	CdcBytes	key;
+	CdcBytes	value;
+	int32		nheaders;
+	CdcHeader  *headers;
+} CdcRecord;
+
+/* Connect's schema types (debezium-format.md 1.2). */
+typedef enum CdcConnectType
+{
+	CDC_CONNECT_BOOLEAN,
+	CDC_CONNECT_INT8,
+	CDC_CONNECT_INT16,
+	CDC_CONNECT_INT32,
+	CDC_CONNECT_INT64,
+	CDC_CONNECT_FLOAT,
+	CDC_CONNECT_DOUBLE,
+	CDC_CONNECT_BYTES,
+	CDC_CONNECT_STRING,
+	CDC_CONNECT_ARRAY,
+	CDC_CONNECT_MAP,
+	CDC_CONNECT_STRUCT
+} CdcConnectType;
+
+typedef struct CdcSchemaParam
+{
+	const char *name;
+	const char *value;
+} CdcSchemaParam;
+
+/*
+ * One node of a record's schema.  Owned by the decoder's schema cache, which
+ * parses a schema once per distinct text and keeps it as long as the decode
+ * state lives, so that a pointer stands for "the same schema as before".
+ */
+typedef struct CdcSchema
+{
+	CdcConnectType type;
+	bool		optional;
+	const char *name;			/* semantic name, or NULL */
+	const char *field;			/* name of the field it describes, or NULL */
+	int32		field_len;
+	int32		nparams;
+	const CdcSchemaParam *params;
+	const struct CdcSchema *items;	/* of an array; values of a map */
+	const struct CdcSchema *keys;	/* of a map */
+	int32		nfields;
+	const struct CdcSchema *fields; /* of a struct */
+} CdcSchema;
+
+/* A string inside the batch; not terminated. */
+typedef struct CdcStr
+{
+	const char *data;			/* NULL: absent or null */
+	int32		len;
+} CdcStr;
+
+/* One half of source.sequence; not valid where it is null or absent. */
+typedef struct CdcSequencePart
+{
+	bool		valid;
+	uint64		value;
+} CdcSequencePart;
+
+/* Why a record cannot be decoded or applied; texts live in the arena. */
+typedef struct CdcError
+{
+	int			sqlstate;		/* as MAKE_SQLSTATE packs it */
+	const char *message;		/* lower-case primary message */
+	const char *detail;			/* or NULL */
+	const char *hint;			/* or NULL */
+	const char *field;			/* path like after.amount, or NULL */
+} CdcError;
+
+/* One decoded record. */
+typedef struct CdcEvent
+{
+	const CdcRecord *record;
+	CdcError   *error;			/* not NULL: goes to the error policy, and
+								 * only record (and key if it was readable)
+								 * is valid */
+	CdcKind		kind;
+	CdcOp		op;				/* of a CHANGE */
+	bool		flattened;		/* row without envelope */
+	bool		snapshot;		/* source.snapshot says so (r, or marked) */
+	const CdcJsonNode *key;		/* payload of the key: OBJECT or a scalar;
+								 * NULL: Kafka null (or JSON null) */
+	const CdcSchema *key_schema;	/* or NULL */
+	const CdcJsonNode *before;	/* OBJECT or NULL */
+	const CdcJsonNode *after;	/* OBJECT or NULL; of a flattened delete in
+								 * rewrite mode the old row stands in before */
+	const CdcSchema *row_schema;	/* schema of before and after, or NULL */
+	const CdcJsonNode *newkey;	/* header __debezium.newkey, an OBJECT or NULL */
+	const CdcJsonNode *oldkey;	/* header __debezium.oldkey, an OBJECT or NULL */
+	CdcStr		source_name;	/* source block; data NULL where absent */
+	CdcStr		source_db;
+	CdcStr		source_schema;
+	CdcStr		source_table;
+	CdcSequencePart sequence[2];	/* source.sequence: last commit, own lsn */
+	int64		source_ts_ms;	/* source.ts_ms, -1: none */
+} CdcEvent;
+
+#endif							/* CDC_EVENT_H */

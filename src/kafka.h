@@ -1,0 +1,140 @@
+/*-------------------------------------------------------------------------
+ *
+ * kafka.h
+ *		The record source: a librdkafka consumer with a static assignment.
+ *
+ * Floor 3.  kafka.c is the only file that includes rdkafka.h.  All of it
+ * runs in our own worker processes (asserted), on their main thread, and a
+ * process has at most one handle.  librdkafka's threads never run our code
+ * but the pure-C connect_cb that enforces cdc_sink.allowed_brokers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CDC_KAFKA_H
+#define CDC_KAFKA_H
+
+#include "batch.h"
+#include "event.h"
+
+typedef struct CdcKafka CdcKafka;
+
+typedef struct CdcKafkaProperty
+{
+	const char *name;			/* librdkafka's name */
+	const char *value;			/* secrets already read from their files */
+	bool		secret;			/* never printed; overwritten after use */
+} CdcKafkaProperty;
+
+typedef struct CdcKafkaConfig
+{
+	int			nproperties;
+	CdcKafkaProperty *properties;
+	const char *allowed_brokers;	/* cdc_sink.allowed_brokers, or "" */
+	const char *group;			/* synthetic group.id */
+	int			queue_kbytes;	/* bound of the fetch queue */
+} CdcKafkaConfig;
+
+/* A partition and a place in it. */
+typedef struct CdcTopicPartition
+{
+	const char *topic;
+	int32		partition;
+	int32		part;			/* caller's index, handed back with events */
+	int64		offset;			/* in: where to start, or a time in ms; out:
+								 * result of a question */
+	int			error;			/* out: 0, or librdkafka's code */
+} CdcTopicPartition;
+
+typedef enum CdcKafkaEventType
+{
+	CDC_KAFKA_NONE,				/* queue is empty */
+	CDC_KAFKA_RECORD,			/* event->record, copied into the arena */
+	CDC_KAFKA_EOF,				/* part has been read up to offset (the next
+								 * one to come, past control records) */
+	CDC_KAFKA_OUT_OF_RANGE,		/* part's position is not in the log */
+	CDC_KAFKA_PARTITION_ERROR,	/* part: topic or authorization error */
+	CDC_KAFKA_ERROR				/* of the client as a whole */
+} CdcKafkaEventType;
+
+typedef struct CdcKafkaEvent
+{
+	CdcKafkaEventType type;
+	int32		part;
+	int64		offset;
+	CdcRecord	record;
+	bool		transient;		/* retried by librdkafka itself */
+	char		reason[CDC_REASON_LEN]; /* state_reason word */
+	char		message[CDC_MESSAGE_LEN];
+} CdcKafkaEvent;
+
+/* How the connection is, from events and log lines seen so far. */
+typedef struct CdcKafkaStatus
+{
+	bool		contact;		/* a broker answered since open */
+	bool		connected;		/* and none of the errors below since */
+	char		reason[CDC_REASON_LEN]; /* connecting, broker_down,
+										 * auth_error, tls_error,
+										 * broker_not_allowed,
+										 * oversized_response */
+	char		message[CDC_MESSAGE_LEN];
+} CdcKafkaStatus;
+
+/* A topic as metadata tells it. */
+typedef struct CdcTopicInfo
+{
+	const char *topic;			/* as asked */
+	int32		npartitions;	/* 0: missing or not readable */
+	int			error;
+	char		reason[CDC_REASON_LEN]; /* topic_missing,
+										 * topic_not_authorized, ... */
+} CdcTopicInfo;
+
+/*
+ * Opens the handle and registers its bounded destruction at exit.  Errors of
+ * the configuration are ereport'ed (HV00D or 22023) and never print values.
+ */
+extern CdcKafka *cdc_kafka_open(const CdcKafkaConfig *config);
+/* Destroys the handle, at most 2 s; idempotent; never raises. */
+extern void cdc_kafka_close(CdcKafka *kafka);
+/* Non-blocking eventfd that becomes readable when events are waiting. */
+extern int	cdc_kafka_wakeup_fd(CdcKafka *kafka);
+
+/* Adds partitions to the assignment, each at its explicit offset. */
+extern void cdc_kafka_add(CdcKafka *kafka, const CdcTopicPartition *parts, int n);
+/* Takes partitions out; records of theirs still queued are dropped. */
+extern void cdc_kafka_remove(CdcKafka *kafka, const CdcTopicPartition *parts, int n);
+
+/*
+ * Takes the next event, without waiting.  A record's bytes are copied into
+ * the arena (with padding) and librdkafka's message is freed before this
+ * returns.  Log events are handled inside.
+ */
+extern CdcKafkaEventType cdc_kafka_poll(CdcKafka *kafka, CdcArena *arena,
+										CdcKafkaEvent *event);
+extern void cdc_kafka_status(CdcKafka *kafka, CdcKafkaStatus *status);
+
+/*
+ * Questions to the brokers.  Each waits at most timeout_ms, in slices with
+ * CHECK_FOR_INTERRUPTS between them, and returns false when it ran out.
+ */
+extern bool cdc_kafka_topics(CdcKafka *kafka, CdcTopicInfo *topics, int n,
+							 int timeout_ms);
+/* every topic of the cluster: palloc'd array */
+extern bool cdc_kafka_all_topics(CdcKafka *kafka, CdcTopicInfo **topics, int *n,
+								 int timeout_ms);
+typedef enum CdcOffsetQuestion
+{
+	CDC_OFFSET_BEGINNING,
+	CDC_OFFSET_END,				/* last stable offset */
+	CDC_OFFSET_AT_TIME			/* first record at or after parts[].offset
+								 * (ms); the end where there is none */
+} CdcOffsetQuestion;
+extern bool cdc_kafka_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
+							  CdcOffsetQuestion question, int timeout_ms);
+/* Watermarks as the last fetch told them; false where none is known. */
+extern bool cdc_kafka_watermarks(CdcKafka *kafka, const char *topic,
+								 int32 partition, int64 *low, int64 *high);
+/* NULL until known; owned by the handle. */
+extern const char *cdc_kafka_cluster_id(CdcKafka *kafka);
+
+#endif							/* CDC_KAFKA_H */
