@@ -42,8 +42,9 @@ typedef enum CdcJsonType
 typedef struct CdcJsonNode
 {
 	const char *text;			/* STRING: unescaped UTF-8, not terminated;
-								 * NUMBER: the literal as written; ARRAY and
-								 * OBJECT: the raw text with its brackets */
+								 * NUMBER, TRUE, FALSE, NULL: the literal as
+								 * written; ARRAY and OBJECT: the raw text
+								 * with its brackets */
 	uint32_t	len;			/* bytes of text */
 	uint32_t	span;			/* nodes in this subtree, itself included */
 	uint32_t	nchildren;		/* elements of an array, members of an object */
@@ -92,6 +93,9 @@ extern void cdc_json_free(CdcJsonParser *parser);
  */
 extern CdcJsonResult cdc_json_parse(CdcJsonParser *parser, const char *text,
 									size_t len, CdcJsonOutput *out);
+
+/* Is the text valid UTF-8? */
+extern bool cdc_json_is_utf8(const char *text, size_t len);
 
 /* Value of the member called name, or NULL; the last one of equal names. */
 extern const CdcJsonNode *cdc_json_member(const CdcJsonNode *object,
