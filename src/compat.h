@@ -4,7 +4,8 @@
  *		Every difference between PostgreSQL 15, 16, 17 and 18, and between
  *		librdkafka releases.
  *
- * Floor 0.
+ * Floor 0.  It needs postgres.h before it.  A server header is included only
+ * where the file that uses the wrapper includes it too.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,5 +15,106 @@
 #if PG_VERSION_NUM < 150000
 #error "cdc_sink needs PostgreSQL 15 or later"
 #endif
+
+#include "catalog/pg_database.h"
+#include "catalog/pg_foreign_server.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+
+/*
+ * 18 lets a module say its name and version.
+ */
+#if PG_VERSION_NUM >= 180000
+#define CDC_MODULE_MAGIC(version_) \
+	PG_MODULE_MAGIC_EXT(.name = "cdc_sink", .version = version_)
+#else
+#define CDC_MODULE_MAGIC(version_) PG_MODULE_MAGIC
+#endif
+
+/*
+ * Named wait events of extensions came with 17; before, every one of them is
+ * "Extension".  The number is asked for once a process and kept in *cache
+ * (a static of the caller, 0 at first).
+ */
+static inline uint32
+cdc_compat_wait_event(uint32 *cache, const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	if (*cache == 0)
+		*cache = WaitEventExtensionNew(name);
+	return *cache;
+#else
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/*
+ * A wait-event set for the life of the process.  17 replaced the memory
+ * context by a resource owner, which NULL makes none.
+ */
+static inline WaitEventSet *
+cdc_compat_create_wait_event_set(int nevents)
+{
+#if PG_VERSION_NUM >= 170000
+	return CreateWaitEventSet(NULL, nevents);
+#else
+	return CreateWaitEventSet(TopMemoryContext, nevents);
+#endif
+}
+
+/*
+ * Connecting a worker as a role without LOGIN: possible from 17 on.
+ */
+#if PG_VERSION_NUM >= 170000
+#define CDC_WORKER_NEEDS_LOGIN	false
+#define CDC_WORKER_CONNECT_FLAGS BGWORKER_BYPASS_ROLELOGINCHECK
+#else
+#define CDC_WORKER_NEEDS_LOGIN	true
+#define CDC_WORKER_CONNECT_FLAGS 0
+#endif
+
+/*
+ * May member SET ROLE to role?  16 made that an option of a membership.
+ */
+static inline bool
+cdc_compat_can_set_role(Oid member, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return member_can_set_role(member, role);
+#else
+	return is_member_of_role(member, role);
+#endif
+}
+
+/*
+ * Rights on a database: 16 gave all classes of objects one function.
+ */
+static inline AclResult
+cdc_compat_database_aclcheck(Oid database, Oid role, AclMode mode)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(DatabaseRelationId, database, role, mode);
+#else
+	return pg_database_aclcheck(database, role, mode);
+#endif
+}
+
+/*
+ * Rights on a foreign server, likewise.
+ */
+static inline AclResult
+cdc_compat_server_aclcheck(Oid server, Oid role, AclMode mode)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ForeignServerRelationId, server, role, mode);
+#else
+	return pg_foreign_server_aclcheck(server, role, mode);
+#endif
+}
 
 #endif							/* CDC_COMPAT_H */

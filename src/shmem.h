@@ -7,10 +7,15 @@
  * Floor 2.  Only values live here: no pointer, descriptor or handle of one
  * process (PGPROC pointers into the server's own array excepted).
  *
- * Locking.  CdcShared->lock (LWLock) guards identity: which slot belongs to
- * which subscription, entries of the hashes, the error ring.  Each slot's
- * mutex (spinlock) guards the text and state fields of that slot; counters
- * are 64-bit atomics with one writer, the attached worker.
+ * Locking.  cdc_shared->lock (LWLock) guards identity: which slot belongs to
+ * which subscription, requests for scans, entries of the hashes, the last
+ * errors.  Each slot's mutex (spinlock) guards the text and state fields of
+ * that slot; it may be taken while holding the lock, never the other way
+ * round.  Counters are 64-bit atomics with one writer, the attached worker
+ * (a reset excepted).
+ *
+ * A slot keeps its subscription's counters after the subscription is
+ * disabled (in_use false, subid set), until another one needs the slot.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,7 +26,8 @@
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "storage/s_lock.h"
+#include "storage/spin.h"
+#include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
 #include "cdc_sink.h"
@@ -42,11 +48,19 @@ typedef enum CdcCounter
 /* One apply worker that should run: worker_no of a subscription. */
 typedef struct CdcSlot
 {
-	/* identity; CdcShared->lock */
+	/* identity; cdc_shared->lock */
 	bool		in_use;			/* the subscription is enabled */
-	bool		stopping;		/* told to exit and not to be started again */
+	bool		stopping;		/* its worker must exit, none be started: sum
+								 * of the next three and of cdc_sink.enabled,
+								 * see cdc_slot_update_stopping */
+	bool		retired;		/* the subscription is disabled */
+	bool		stale;			/* the subscription is gone */
+	int			stop_holds;		/* open transactions that rely on its
+								 * standing still */
 	Oid			dboid;
-	int64		subid;
+	Oid			extension;		/* oid of the extension: ids start again at 1
+								 * when it is created anew */
+	int64		subid;			/* 0: the slot was never used */
 	int32		worker_no;
 	int32		nworkers;
 	Oid			owner;
@@ -54,9 +68,10 @@ typedef struct CdcSlot
 	int			retry_backoff_ms;
 	int			retry_backoff_max_ms;
 	uint64		generation;		/* grows with each reuse of the slot */
-	/* process; CdcShared->lock */
+	/* process; cdc_shared->lock */
 	pid_t		pid;			/* 0: not running */
 	PGPROC	   *proc;			/* for its latch; NULL: not attached */
+	bool		fruitless;		/* its last run committed no batch */
 	TimestampTz next_start;		/* launcher: not before this time */
 	int			delay_ms;		/* launcher: present back-off */
 	int			runs;			/* starts since the subscription was enabled */
@@ -73,6 +88,7 @@ typedef struct CdcSlot
 	TimestampTz last_receive_time;
 	TimestampTz last_apply_time;
 	TimestampTz last_commit_time;
+	TimestampTz stats_reset;
 	pg_atomic_uint64 batches_run;	/* batches committed by this run: back-off
 									 * grows only when 0 */
 	pg_atomic_uint64 end_served;	/* last end_request answered */
@@ -117,7 +133,8 @@ typedef struct CdcTableCounts
 typedef struct CdcErrorReport
 {
 	Oid			dboid;
-	int64		subid;
+	int64		subid;			/* 0: this place is free */
+	Oid			owner;			/* of the subscription, then */
 	NameData	subscription;
 	TimestampTz occurred_at;
 	char		topic[CDC_TOPIC_LEN];	/* "": none */
@@ -132,13 +149,104 @@ typedef struct CdcErrorReport
 	char		disposition[16];	/* retry, stop, dead_letter, skip */
 } CdcErrorReport;
 
+/* Places in shared memory, next to cdc_sink.max_workers slots. */
+#define CDC_MAX_SCANS		128 /* more databases: all are scanned */
+#define CDC_MAX_ERRORS		256
+#define CDC_MAX_PARTITIONS	(1024 + 256 * cdc_guc_max_workers)
+#define CDC_MAX_TABLES		(1024 + 64 * cdc_guc_max_workers)
+
+typedef struct CdcPartitionKey
+{
+	Oid			dboid;
+	int32		partition;
+	int64		subid;
+	char		topic[CDC_TOPIC_LEN];	/* zero-filled: compared as bytes */
+	char		padding[6];
+} CdcPartitionKey;
+
+typedef struct CdcPartitionEntry
+{
+	CdcPartitionKey key;
+	CdcPartitionStatus status;
+	TimestampTz state_since;
+} CdcPartitionEntry;
+
+typedef struct CdcTableKey
+{
+	int64		subid;
+	Oid			dboid;
+	Oid			relid;
+} CdcTableKey;
+
+typedef struct CdcTableEntry
+{
+	CdcTableKey key;
+	CdcTableCounts counts;
+} CdcTableEntry;
+
+typedef enum CdcScanState
+{
+	CDC_SCAN_NONE,				/* this place is free */
+	CDC_SCAN_PENDING,
+	CDC_SCAN_RUNNING,
+	CDC_SCAN_PARKED				/* slots ran out: again when one is freed */
+} CdcScanState;
+
+/* A database to be looked at by a scan worker. */
+typedef struct CdcScanRequest
+{
+	CdcScanState state;
+	Oid			dboid;
+	uint64		number;			/* of the first request that it answers */
+	TimestampTz not_before;		/* set after a scan that failed */
+	int			delay_ms;		/* of the last such wait */
+} CdcScanRequest;
+
+/* All of it.  Everything is guarded by lock unless a field says otherwise. */
+typedef struct CdcShared
+{
+	LWLock	   *lock;
+	PGPROC	   *launcher;		/* for its latch; NULL: not running */
+	bool		enabled;		/* cdc_sink.enabled, as the launcher knows it */
+	uint64		scan_number;	/* of the last request for a scan */
+	uint64		scan_all;		/* number of the request to scan every
+								 * database; 0: none */
+	uint64		scan_all_running;	/* the same, being carried out */
+	CdcScanRequest scans[CDC_MAX_SCANS];
+	ConditionVariable scanned;	/* broadcast after each scan */
+	CdcErrorReport errors[CDC_MAX_ERRORS];
+	int			nslots;
+	CdcSlot		slots[FLEXIBLE_ARRAY_MEMBER];
+} CdcShared;
+
+extern CdcShared *cdc_shared;	/* NULL: the library is not preloaded */
+extern HTAB *cdc_shared_partitions;
+extern HTAB *cdc_shared_tables;
+
 /* the slot this process is attached to; NULL elsewhere */
 extern CdcSlot *cdc_my_slot;
 
+/* Installs the hooks that reserve and set up shared memory; for _PG_init. */
+extern void cdc_shmem_install(void);
 /* Is the library preloaded, so that shared memory exists? */
 extern bool cdc_shmem_available(void);
 /* ERROR 55000 naming shared_preload_libraries where it is not. */
 extern void cdc_shmem_require(void);
+/* Wakes the launcher, if there is one. */
+extern void cdc_launcher_wake(void);
+
+/* --- slots; the lock must be held exclusively where marked X --- */
+/* Gives an unused slot to a new subscription: all counters start anew.  X */
+extern void cdc_slot_reset(CdcSlot *slot, Oid dboid, int64 subid,
+						   int32 worker_no);
+/* Sets the state of any slot; takes its mutex, wakes who waits. */
+extern void cdc_slot_set_state(CdcSlot *slot, CdcState state,
+							   const char *reason, const char *hint,
+							   TimestampTz next_retry);
+/* Derives stopping; wakes the worker that must exit.  X */
+extern void cdc_slot_update_stopping(CdcSlot *slot);
+/* Forgets what is kept of a subscription that is gone; its slots too.  X */
+extern void cdc_subscription_forget(Oid dboid, int64 subid);
 
 /*
  * Attaches an apply worker to its slot; exits quietly (proc_exit(0)) where
@@ -146,7 +254,12 @@ extern void cdc_shmem_require(void);
  */
 extern void cdc_slot_attach(int index, uint64 generation);
 
-/* --- called by the attached worker --- */
+/*
+ * --- called by the attached worker; without a slot (one-shot workers) they
+ * do nothing, but for the error report ---
+ */
+/* Must this worker exit now?  Look after each wait and before each batch. */
+extern bool cdc_slot_stopping(void);
 extern void cdc_slot_report(CdcState state, const char *reason,
 							const char *hint, TimestampTz next_retry);
 extern void cdc_slot_count(CdcCounter counter, uint64 delta);
@@ -157,7 +270,11 @@ extern void cdc_partition_report(const char *topic, int32 partition,
 								 const CdcPartitionStatus *status);
 extern void cdc_partition_forget(const char *topic, int32 partition);
 extern void cdc_table_count(Oid relid, const CdcTableCounts *delta);
-extern void cdc_error_report(CdcErrorReport *report);	/* fills dboid, subid,
-														 * subscription, time */
+/*
+ * Fills dboid, subid, owner, subscription (the last three only where the
+ * process has a slot) and the time, and keeps the report.  A repetition of
+ * the same error takes the place of the earlier one.
+ */
+extern void cdc_error_report(CdcErrorReport *report);
 
 #endif							/* CDC_SHMEM_H */
