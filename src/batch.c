@@ -4,9 +4,8 @@
  *		Arena of one batch.
  *
  * Floor 2.  No backend call and no server header, so that the decoder runs
- * in a fuzzer too.
- * The one hard thing: pointers stay
- * valid until the reset, so chunks are never moved, only added.
+ * in a fuzzer too.  The one hard thing: pointers stay valid until the reset,
+ * so chunks are never moved, only added.
  *
  *-------------------------------------------------------------------------
  */

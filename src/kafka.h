@@ -90,13 +90,24 @@ typedef struct CdcTopicInfo
 } CdcTopicInfo;
 
 /*
- * Opens the handle and registers its bounded destruction at exit.  Errors of
+ * Registers the bounded destruction of the handle at exit, and that a process
+ * which opened one ends by _exit.  Call it before connecting to the database,
+ * so that the open transaction is aborted first; cdc_kafka_open calls it
+ * where that was not done.
+ */
+extern void cdc_kafka_register_exit(void);
+
+/*
+ * Opens the handle.  Errors of
  * the configuration are ereport'ed (HV00D or 22023) and never print values.
  */
 extern CdcKafka *cdc_kafka_open(const CdcKafkaConfig *config);
 /* Destroys the handle, at most 2 s; idempotent; never raises. */
 extern void cdc_kafka_close(CdcKafka *kafka);
-/* Non-blocking eventfd that becomes readable when events are waiting. */
+/*
+ * Non-blocking eventfd, readable whenever events may be waiting; it stays so
+ * until cdc_kafka_poll has returned CDC_KAFKA_NONE.  Never read it.
+ */
 extern int	cdc_kafka_wakeup_fd(CdcKafka *kafka);
 
 /* Adds partitions to the assignment, each at its explicit offset. */
@@ -134,6 +145,13 @@ extern bool cdc_kafka_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
 /* Watermarks as the last fetch told them; false where none is known. */
 extern bool cdc_kafka_watermarks(CdcKafka *kafka, const char *topic,
 								 int32 partition, int64 *low, int64 *high);
+/*
+ * librdkafka's version, a warning about it (NULL: none), and what it was
+ * built with (palloc'd).
+ */
+extern const char *cdc_kafka_library_version(void);
+extern const char *cdc_kafka_library_warning(void);
+extern char *cdc_kafka_library_features(void);
 /* NULL until known; owned by the handle. */
 extern const char *cdc_kafka_cluster_id(CdcKafka *kafka);
 
