@@ -7,7 +7,7 @@ PGFILEDESC = "cdc_sink - Kafka consumer for Debezium topics inside PostgreSQL"
 
 # by floor, as in CONTRIBUTING.md
 OBJS = \
-	src/guc.o src/options.o src/properties.o src/errors.o src/source_settings.o \
+	src/guc.o src/options.o src/brokers.o src/properties.o src/errors.o src/source_settings.o \
 	src/shmem.o src/report.o src/batch.o src/json.o \
 	src/notify.o src/kafka.o src/partition.o src/decode_debezium.o \
 	src/convert_time.o src/convert_number.o src/convert_misc.o \
@@ -16,7 +16,7 @@ OBJS = \
 	src/route.o src/coalesce.o src/apply_upsert.o src/apply_append.o \
 	src/apply.o \
 	src/pipeline.o \
-	src/worker.o src/launcher.o src/scan.o src/oneshot.o src/sqlfuncs.o src/stats.o \
+	src/worker.o src/launcher.o src/scan.o src/oneshot.o src/server.o src/sqlfuncs.o src/stats.o \
 	src/cdc_sink.o
 
 PKG_CONFIG ?= pkg-config
