@@ -1,0 +1,311 @@
+/*-------------------------------------------------------------------------
+ *
+ * kafka_ask.c
+ *		Questions to the brokers: topics and offsets.
+ *
+ * Floor 3.  The one hard thing: librdkafka's questions block and know no
+ * interrupt.  They are asked in slices of at most a second, and what they
+ * hold meanwhile hangs on the handle, so that an ERROR between two slices
+ * leaves nothing behind that would block the destruction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "kafka_internal.h"
+
+/* a question's slices: what a cancel may have to wait for */
+#define FIRST_SLICE_MS		200
+#define LONGEST_SLICE_MS	1000
+
+void
+cdc_kafka_make_list(CdcKafka *kafka, const CdcTopicPartition *parts, int n)
+{
+	cdc_kafka_release_question(kafka);
+	kafka->list = rd_kafka_topic_partition_list_new(n);
+	for (int i = 0; i < n; i++)
+		rd_kafka_topic_partition_list_add(kafka->list, parts[i].topic,
+										  parts[i].partition)->offset =
+			parts[i].offset;
+}
+
+void
+cdc_kafka_release_question(CdcKafka *kafka)
+{
+	while (kafka->nasked > 0)
+		rd_kafka_topic_destroy(kafka->asked[--kafka->nasked]);
+	if (kafka->asked != NULL)
+		pfree(kafka->asked);
+	kafka->asked = NULL;
+	if (kafka->list != NULL)
+		rd_kafka_topic_partition_list_destroy(kafka->list);
+	kafka->list = NULL;
+}
+
+/* Time that a question may take, cut into slices. */
+typedef struct Deadline
+{
+	TimestampTz until;
+	int			slice;			/* ms */
+} Deadline;
+
+static void
+start_deadline(Deadline *deadline, int timeout_ms)
+{
+	deadline->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  timeout_ms);
+	deadline->slice = FIRST_SLICE_MS;
+}
+
+/*
+ * The next slice in ms, or 0 when time is up.  Slices grow, so that a slow
+ * broker can answer within one: an answer that comes later is lost.
+ */
+static int
+next_slice(Deadline *deadline)
+{
+	long		left;
+	int			slice;
+
+	CHECK_FOR_INTERRUPTS();
+	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+										   deadline->until);
+	slice = (int) Min(left, deadline->slice);
+	deadline->slice = Min(deadline->slice * 2, LONGEST_SLICE_MS);
+	return slice;
+}
+
+/*
+ * Asks for metadata of the topics in kafka->asked, or of all.  NULL when
+ * time is up; the caller destroys the result.
+ */
+static const struct rd_kafka_metadata *
+ask_metadata(CdcKafka *kafka, bool all, int timeout_ms)
+{
+	Deadline	deadline;
+	int			slice;
+
+	start_deadline(&deadline, timeout_ms);
+	while ((slice = next_slice(&deadline)) > 0)
+	{
+		const struct rd_kafka_metadata *metadata;
+
+		if (rd_kafka_metadata(kafka->rk, all, NULL, &metadata, slice) ==
+			RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			cdc_kafka_note_answer(kafka);
+			return metadata;
+		}
+	}
+	return NULL;
+}
+
+/* Fills one answer from what metadata says of a topic (NULL: nothing). */
+static void
+fill_topic(CdcTopicInfo *info, const struct rd_kafka_metadata_topic *found)
+{
+	bool		halts;
+
+	info->npartitions = 0;
+	info->error = found == NULL ? RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART :
+		found->err;
+	info->reason[0] = '\0';
+	if (info->error == 0)
+	{
+		info->npartitions = found->partition_cnt;
+		return;
+	}
+	if (info->error == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
+		strlcpy(info->reason, "topic_unavailable", CDC_REASON_LEN);
+	else
+		strlcpy(info->reason, cdc_kafka_partition_reason(info->error, &halts),
+				CDC_REASON_LEN);
+}
+
+static const struct rd_kafka_metadata_topic *
+search_topic(const struct rd_kafka_metadata *metadata, const char *topic)
+{
+	for (int i = 0; i < metadata->topic_cnt; i++)
+	{
+		if (strcmp(metadata->topics[i].topic, topic) == 0)
+			return &metadata->topics[i];
+	}
+	return NULL;
+}
+
+bool
+cdc_kafka_topics(CdcKafka *kafka, CdcTopicInfo *topics, int n, int timeout_ms)
+{
+	const struct rd_kafka_metadata *metadata;
+
+	if (n == 0)
+		return true;
+	/* a handle makes a topic known, and only known topics are asked for */
+	cdc_kafka_release_question(kafka);
+	kafka->asked = MemoryContextAlloc(kafka->context, n * sizeof(*kafka->asked));
+	for (int i = 0; i < n; i++)
+	{
+		rd_kafka_topic_t *rkt = rd_kafka_topic_new(kafka->rk, topics[i].topic,
+												   NULL);
+
+		if (rkt != NULL)		/* else no topic can have this name */
+			kafka->asked[kafka->nasked++] = rkt;
+	}
+	metadata = ask_metadata(kafka, false, timeout_ms);
+	cdc_kafka_release_question(kafka);
+	if (metadata == NULL)
+		return false;
+	for (int i = 0; i < n; i++)
+		fill_topic(&topics[i], search_topic(metadata, topics[i].topic));
+	rd_kafka_metadata_destroy(metadata);
+	return true;
+}
+
+bool
+cdc_kafka_all_topics(CdcKafka *kafka, CdcTopicInfo **topics, int *n,
+					 int timeout_ms)
+{
+	const struct rd_kafka_metadata *metadata = ask_metadata(kafka, true,
+															timeout_ms);
+
+	if (metadata == NULL)
+		return false;
+	/* nothing below may raise while the answer is held: no such allocation */
+	*topics = palloc_extended((Size) Max(metadata->topic_cnt, 1) *
+							  sizeof(CdcTopicInfo), MCXT_ALLOC_NO_OOM);
+	*n = 0;
+	for (int i = 0; *topics != NULL && i < metadata->topic_cnt; i++)
+	{
+		CdcTopicInfo *info = &(*topics)[i];
+		size_t		size = strlen(metadata->topics[i].topic) + 1;
+		char	   *name = palloc_extended(size, MCXT_ALLOC_NO_OOM);
+
+		if (name == NULL)
+			break;
+		memcpy(name, metadata->topics[i].topic, size);
+		info->topic = name;
+		fill_topic(info, &metadata->topics[i]);
+		(*n)++;
+	}
+	if (*topics == NULL || *n < metadata->topic_cnt)
+	{
+		rd_kafka_metadata_destroy(metadata);
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	}
+	rd_kafka_metadata_destroy(metadata);
+	return true;
+}
+
+/* Does the library say that asking again may help? */
+static bool
+is_passing(rd_kafka_resp_err_t code)
+{
+	return code == RD_KAFKA_RESP_ERR__TIMED_OUT ||
+		code == RD_KAFKA_RESP_ERR__TRANSPORT ||
+		code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+		code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
+		code == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
+		code == RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE ||
+		code == RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT;
+}
+
+/*
+ * Asks for the offsets of n partitions, whose parts[].offset is the question
+ * in librdkafka's form.  An error of one partition spoils the whole answer,
+ * so the question is halved until the culprit is alone.  False: time is up.
+ */
+static bool
+ask_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
+			Deadline *deadline)
+{
+	rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__TIMED_OUT;
+	int			slice;
+
+	while (is_passing(code))
+	{
+		slice = next_slice(deadline);
+		if (slice == 0)
+			return false;
+		cdc_kafka_make_list(kafka, parts, n);
+		code = rd_kafka_offsets_for_times(kafka->rk, kafka->list, slice);
+	}
+	if (code != RD_KAFKA_RESP_ERR_NO_ERROR && n > 1)
+		return ask_offsets(kafka, parts, n / 2, deadline) &&
+			ask_offsets(kafka, parts + n / 2, n - n / 2, deadline);
+	cdc_kafka_note_answer(kafka);
+	for (int i = 0; i < n; i++)
+	{
+		const rd_kafka_topic_partition_t *answer = &kafka->list->elems[i];
+
+		parts[i].error = code != RD_KAFKA_RESP_ERR_NO_ERROR ? code :
+			answer->err;
+		parts[i].offset = parts[i].error == 0 ? answer->offset : -1;
+	}
+	cdc_kafka_release_question(kafka);
+	return true;
+}
+
+/* Where no record is at or after a time, the answer is the end. */
+static bool
+ask_missing_ends(CdcKafka *kafka, CdcTopicPartition *parts, int n,
+				 Deadline *deadline)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (parts[i].error != 0 || parts[i].offset >= 0)
+			continue;
+		parts[i].offset = RD_KAFKA_OFFSET_END;
+		if (!ask_offsets(kafka, &parts[i], 1, deadline))
+			return false;
+	}
+	return true;
+}
+
+bool
+cdc_kafka_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
+				  CdcOffsetQuestion question, int timeout_ms)
+{
+	Deadline	deadline;
+
+	if (n == 0)
+		return true;
+	start_deadline(&deadline, timeout_ms);
+	for (int i = 0; i < n; i++)
+	{
+		if (question == CDC_OFFSET_BEGINNING)
+			parts[i].offset = RD_KAFKA_OFFSET_BEGINNING;
+		else if (question == CDC_OFFSET_END)
+			parts[i].offset = RD_KAFKA_OFFSET_END;
+	}
+	return ask_offsets(kafka, parts, n, &deadline) &&
+		ask_missing_ends(kafka, parts, n, &deadline);
+}
+
+bool
+cdc_kafka_watermarks(CdcKafka *kafka, const char *topic, int32 partition,
+					 int64 *low, int64 *high)
+{
+	return rd_kafka_get_watermark_offsets(kafka->rk, topic, partition, low,
+										  high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+		*low >= 0 && *high >= 0;
+}
+
+const char *
+cdc_kafka_cluster_id(CdcKafka *kafka)
+{
+	char	   *id;
+
+	if (kafka->cluster_id != NULL)
+		return kafka->cluster_id;
+	id = rd_kafka_clusterid(kafka->rk, 0);
+	if (id == NULL)
+		return NULL;
+	kafka->cluster_id = MemoryContextStrdup(kafka->context, id);
+	rd_kafka_mem_free(kafka->rk, id);
+	return kafka->cluster_id;
+}

@@ -1,0 +1,116 @@
+/*-------------------------------------------------------------------------
+ *
+ * kafka_internal.h
+ *		What the files of the record source share.
+ *
+ * Floor 3.  The only place that includes rdkafka.h, and included by
+ * kafka_open.c, kafka.c and kafka_ask.c only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CDC_KAFKA_INTERNAL_H
+#define CDC_KAFKA_INTERNAL_H
+
+#include <librdkafka/rdkafka.h>
+#include <pthread.h>
+
+#include "utils/hsearch.h"
+#include "utils/timestamp.h"
+
+#include "brokers.h"
+#include "kafka.h"
+
+/*
+ * What connect_cb may touch on librdkafka's threads; malloc'ed, and never
+ * freed before the handle is known to be destroyed.
+ */
+typedef struct ConnectRules
+{
+	CdcBrokerList *allowed;
+	pthread_mutex_t mutex;		/* guards the rest */
+	uint64		refusals;
+	char		refused[256];	/* last one, "name (address)" */
+} ConnectRules;
+
+typedef struct PartitionKey
+{
+	const char *topic;			/* interned in CdcKafka.topics */
+	int64		partition;		/* int64: no padding in a hash key */
+} PartitionKey;
+
+/* An assigned partition. */
+typedef struct Partition
+{
+	PartitionKey key;
+	int32		part;
+	int64		expected;		/* records before it are dropped */
+	bool		halted;			/* librdkafka skipped something: nothing more
+								 * may be delivered until it is added anew */
+} Partition;
+
+/* librdkafka's topic object and our name of it */
+typedef struct TopicAlias
+{
+	const rd_kafka_topic_t *rkt;
+	const char *topic;
+} TopicAlias;
+
+struct CdcKafka
+{
+	MemoryContext context;		/* of this struct and all it points to */
+	pid_t		pid;
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *queue;	/* consumer queue; logs and errors too */
+	int			fd;				/* eventfd; counts as an external FD */
+	ConnectRules *rules;
+	uint64		refusals_seen;
+	TimestampTz refused_at;
+	char	   *cluster_id;
+	/* assignment */
+	int			ntopics;
+	int			max_topics;
+	char	  **topics;			/* interned names, kept until close: records
+								 * of a batch point to them */
+	HTAB	   *partitions;
+	int			naliases;		/* forgotten at each change of assignment */
+	int			max_aliases;
+	TopicAlias *aliases;
+	const rd_kafka_topic_t *last_rkt;	/* of last_partition */
+	Partition  *last_partition;
+	/* held objects, freed at exit before the handle */
+	rd_kafka_event_t *event;
+	const rd_kafka_message_t *message;	/* of event */
+	int			nasked;
+	rd_kafka_topic_t **asked;
+	rd_kafka_topic_partition_list_t *list;
+	/* how the connection is */
+	CdcKafkaStatus status;		/* reason "": no error since the last answer */
+	TimestampTz reason_at;
+	TimestampTz probed_at;
+};
+
+/* the handle of this process, or NULL */
+extern CdcKafka *cdc_open_kafka;
+
+/* --- kafka.c --- */
+
+/* Frees the event at hand and its message. */
+extern void cdc_kafka_release_event(CdcKafka *kafka);
+/* A broker answered: clears the reason of the status. */
+extern void cdc_kafka_note_answer(CdcKafka *kafka);
+/*
+ * The state_reason of an error of one topic or partition.  *halts is set
+ * where librdkafka goes on behind records that it did not deliver.
+ */
+extern const char *cdc_kafka_partition_reason(rd_kafka_resp_err_t code,
+											  bool *halts);
+
+/* --- kafka_ask.c --- */
+
+/* Puts the partitions of an array, with their offsets, into kafka->list. */
+extern void cdc_kafka_make_list(CdcKafka *kafka,
+								const CdcTopicPartition *parts, int n);
+/* Frees what a question to the brokers holds: topic handles and the list. */
+extern void cdc_kafka_release_question(CdcKafka *kafka);
+
+#endif							/* CDC_KAFKA_INTERNAL_H */
