@@ -78,16 +78,26 @@ typedef struct CdcSourceSettings
 	const char **add_fields;	/* full names of added fields, as they appear */
 	const char *op_field;		/* added field that carries op, or NULL; where
 								 * source names none: "__op" */
-	const char *message_topic;	/* reserved for names of control topics */
+	/* added fields that carry parts of the source block, or NULL */
+	const char *name_field;
+	const char *db_field;
+	const char *schema_field;
+	const char *table_field;
+	const char *ts_ms_field;
+	int			money_fraction_digits;	/* money.fraction.digits, default 2 */
+	struct CdcTransform *transforms;	/* what was set of each transform */
+	const char *transform_names;	/* "transforms" as set, or NULL */
 } CdcSourceSettings;
 
 /* Debezium's defaults, for a subscription whose source is empty. */
 extern void cdc_source_defaults(CdcSourceSettings *settings);
 
 /*
- * Sets one Debezium setting.  Returns false where the name does not decide
- * how values are encoded (then it is not stored); *problem is set (static
- * or palloc'd text) where the name is known and the value is not.
+ * Sets one Debezium setting; the order of calls does not matter.  Returns
+ * false where the name does not decide how values are encoded (then it is
+ * not stored); *problem is set (static or palloc'd text) where the name is
+ * known and the value is not, else to NULL.  Copies what it keeps into
+ * CurrentMemoryContext, which must live as long as settings.
  */
 extern bool cdc_source_set(CdcSourceSettings *settings, const char *name,
 						   const char *value, const char **problem);
