@@ -13,12 +13,16 @@
 #ifndef CDC_CATALOG_H
 #define CDC_CATALOG_H
 
+#include "executor/spi.h"
+#include "foreign/foreign.h"
+
 #include "kafka.h"
 #include "options.h"
 #include "source_settings.h"
 
 typedef struct CdcMapping
 {
+	const struct CdcSubscription *subscription; /* it belongs to */
 	int64		id;
 	char	   *topic;
 	char	   *source_table;	/* 'schema.table' of the source block, or NULL */
@@ -60,12 +64,41 @@ typedef struct CdcCatalogScope
 extern void cdc_catalog_enter(CdcCatalogScope *scope);
 extern void cdc_catalog_leave(CdcCatalogScope *scope);
 
+/* A statement whose plan is kept once it was prepared; a static. */
+#define CDC_STATEMENT_ARGS 12
+typedef struct CdcStatement
+{
+	const char *sql;
+	int			nargs;
+	Oid			types[CDC_STATEMENT_ARGS];
+	SPIPlanPtr	plan;
+} CdcStatement;
+
+/* Runs it between SPI_connect and SPI_finish; returns the number of rows. */
+extern int	cdc_catalog_execute(CdcStatement *statement, Datum *values,
+								const char *nulls);
+
+/* GetSystemIdentifier() as numeric, as the table stores it. */
+extern Datum cdc_catalog_system_identifier(void);
+
 /*
  * Loads a subscription with its mappings, by id or by name.  Allocates in
  * CurrentMemoryContext; NULL where there is none.
  */
 extern CdcSubscription *cdc_catalog_load(int64 id);
 extern CdcSubscription *cdc_catalog_find(const char *name);
+
+/*
+ * Lays a "source" object over settings and returns what of it is to be
+ * stored; reads a mapping's column overlay.  Both raise 22023.
+ */
+extern Jsonb *cdc_catalog_parse_source(CdcSourceSettings *settings, Jsonb *json);
+extern void cdc_catalog_parse_columns(CdcMapping *mapping, Jsonb *json);
+
+/* A server of our wrapper; 42704 or 42809. */
+extern ForeignServer *cdc_catalog_server(const char *name);
+/* 42501 where role has no USAGE on it. */
+extern void cdc_catalog_check_usage(const ForeignServer *server, Oid role);
 
 /*
  * Properties of the subscription's server and of the owner's user mapping,

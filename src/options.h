@@ -3,7 +3,7 @@
  * options.h
  *		Options of subscriptions and mappings.
  *
- * Floor 1.  One table in options.c drives names, levels, types, ranges,
+ * Floor 2.  One table (options_table.h) drives names, levels, types, ranges,
  * defaults and help; the README's table is generated from it.
  *
  *-------------------------------------------------------------------------

@@ -1,0 +1,570 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.c
+ *		Reads subscriptions and mappings, and what their owner may connect to.
+ *
+ * Floor 4.  Every statement is a kept plan and runs as the owner of the
+ * extension, whatever role is active.  The hard thing: the worker may run
+ * while somebody drops the extension and makes a schema of the same name, so
+ * the tables are trusted only while they are members of the extension.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/reloptions.h"
+#include "access/xlog.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "catalog.h"
+#include "compat.h"
+#include "guc.h"
+#include "properties.h"
+
+/* ------------------------------------------------------------------------
+ * Running SQL as the owner of the extension
+ * ------------------------------------------------------------------------ */
+
+/*
+ * Owner of the extension's tables.  That they belong to the extension is
+ * looked up once per oid of cdc_sink.subscription: an oid that belonged to
+ * it once is never somebody else's table.
+ */
+static Oid
+extension_owner(void)
+{
+	static Oid	known_relid = InvalidOid;
+	Oid			schema = get_namespace_oid(CDC_SCHEMA, true);
+	Oid			relid = OidIsValid(schema) ?
+		get_relname_relid("subscription", schema) : InvalidOid;
+	HeapTuple	tuple;
+	Oid			owner;
+
+	if (OidIsValid(relid) && relid != known_relid)
+	{
+		Oid			extension = get_extension_oid("cdc_sink", true);
+
+		if (!OidIsValid(extension) ||
+			getExtensionOfObject(RelationRelationId, relid) != extension)
+			relid = InvalidOid;
+		else
+			known_relid = relid;
+	}
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"cdc_sink\" does not exist")));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * Switches to the owner of the extension, in a security-restricted context
+ * with an empty search_path.  An error needs no cdc_catalog_leave: abort of
+ * the transaction or subtransaction switches back.
+ */
+void
+cdc_catalog_enter(CdcCatalogScope *scope)
+{
+	Oid			owner = extension_owner();
+
+	GetUserIdAndSecContext(&scope->saved_user, &scope->saved_sec_context);
+	SetUserIdAndSecContext(owner, scope->saved_sec_context |
+						   SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	scope->saved_guc_level = 0;
+	/* the worker's search_path is empty already: spare it the nest level */
+	if (namespace_search_path == NULL || namespace_search_path[0] != '\0')
+	{
+		scope->saved_guc_level = NewGUCNestLevel();
+		(void) set_config_option("search_path", "", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	}
+}
+
+/* Switches back to who was active. */
+void
+cdc_catalog_leave(CdcCatalogScope *scope)
+{
+	if (scope->saved_guc_level != 0)
+		AtEOXact_GUC(false, scope->saved_guc_level);
+	SetUserIdAndSecContext(scope->saved_user, scope->saved_sec_context);
+}
+
+/*
+ * Runs a statement, preparing and keeping its plan at first.  SPI must be
+ * connected.  A new snapshot each time, so that a caller sees what it wrote.
+ */
+int
+cdc_catalog_execute(CdcStatement *statement, Datum *values, const char *nulls)
+{
+	int			rc;
+
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(statement->sql, statement->nargs,
+									   statement->types);
+
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s",
+				 SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+		statement->plan = plan;
+	}
+	rc = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	return (int) SPI_processed;
+}
+
+/* ------------------------------------------------------------------------
+ * Columns of a result row; allocations in CurrentMemoryContext
+ * ------------------------------------------------------------------------ */
+
+/* A column that the table says is never NULL. */
+static Datum
+column_datum(HeapTuple tuple, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, column,
+									  &isnull);
+
+	if (isnull)
+		elog(ERROR, "column %d is null", column);
+	return value;
+}
+
+/* A text column; NULL where it is NULL. */
+static char *
+column_text(HeapTuple tuple, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, column,
+									  &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* ------------------------------------------------------------------------
+ * Subscriptions
+ * ------------------------------------------------------------------------ */
+
+#define SUBSCRIPTION_COLUMNS \
+	"SELECT id, subscription::pg_catalog.text, owner::pg_catalog.oid," \
+	" server::pg_catalog.text, enabled, start_position, source, options," \
+	" resume_count, NOT (system_identifier OPERATOR(pg_catalog.=) $2" \
+	" AND database OPERATOR(pg_catalog.=) $3)" \
+	" FROM cdc_sink.subscription"
+
+static CdcStatement load_by_id = {
+	.sql = SUBSCRIPTION_COLUMNS " WHERE id OPERATOR(pg_catalog.=) $1",
+	.nargs = 3, .types = {INT8OID, NUMERICOID, OIDOID}
+};
+static CdcStatement load_by_name = {
+	.sql = SUBSCRIPTION_COLUMNS " WHERE subscription OPERATOR(pg_catalog.=) $1",
+	.nargs = 3, .types = {NAMEOID, NUMERICOID, OIDOID}
+};
+static CdcStatement load_mappings = {
+	.sql = "SELECT id, topic, source_table, relation::pg_catalog.oid,"
+	" relation_name, columns, options"
+	" FROM cdc_sink.mapping WHERE subscription OPERATOR(pg_catalog.=) $1"
+	" ORDER BY topic COLLATE \"C\", source_table COLLATE \"C\"",
+	.nargs = 1, .types = {NAMEOID}
+};
+
+/* The identifier of this database cluster, as the table stores it. */
+Datum
+cdc_catalog_system_identifier(void)
+{
+	char		text[32];
+
+	snprintf(text, sizeof(text), UINT64_FORMAT, GetSystemIdentifier());
+	return DirectFunctionCall3(numeric_in, CStringGetDatum(text),
+							   ObjectIdGetDatum(InvalidOid),
+							   Int32GetDatum(-1));
+}
+
+/* Text of a scalar member of "source"; NULL for null, an array, an object. */
+static char *
+setting_text(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return numeric_normalize(value->val.numeric);
+		case jbvBool:
+			return pstrdup(value->val.boolean ? "true" : "false");
+		default:
+			return NULL;
+	}
+}
+
+/* Lays one setting over the others; is it one to keep? */
+static bool
+set_source(CdcSourceSettings *settings, const char *name, const char *text)
+{
+	const char *problem = NULL;
+	bool		known = cdc_source_set(settings, name, text, &problem);
+
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for source setting \"%s\": \"%s\"",
+						name, text),
+				 errdetail("%s", problem)));
+	return known;
+}
+
+/* Lays the members of an object over the settings; pushes those to keep. */
+static void
+parse_source_object(CdcSourceSettings *settings, JsonbContainer *object,
+					JsonbParseState **state)
+{
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	JsonbValue	key;
+	char	   *name = NULL;
+
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		char	   *text;
+
+		if (token == WJB_KEY)
+		{
+			key = value;
+			name = setting_text(&key);
+			continue;
+		}
+		if (token != WJB_VALUE)
+			continue;
+		text = setting_text(&value);
+		if (text != NULL && set_source(settings, name, text))
+		{
+			pushJsonbValue(state, WJB_KEY, &key);
+			pushJsonbValue(state, WJB_VALUE, &value);
+		}
+		else if (value.type == jbvBinary && strcmp(name, "config") == 0 &&
+				 JsonContainerIsObject(value.val.binary.data))
+			parse_source_object(settings, value.val.binary.data, state);
+	}
+}
+
+/*
+ * Lays the members of a "source" object over the settings.  Returns the
+ * object without the keys that do not decide how values are encoded: a
+ * pasted connector configuration may hold passwords, which must not be
+ * stored.  The form that Connect's REST interface takes, {"name": ...,
+ * "config": {...}}, is read too.  The settings point into
+ * CurrentMemoryContext.
+ */
+Jsonb *
+cdc_catalog_parse_source(CdcSourceSettings *settings, Jsonb *json)
+{
+	JsonbParseState *state = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(json))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source must be a JSON object")));
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	parse_source_object(settings, &json->root, &state);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/*
+ * Reads the column overlay of a mapping: an object of field name -> column
+ * name or null.  Raises 22023 for anything else.
+ */
+void
+cdc_catalog_parse_columns(CdcMapping *mapping, Jsonb *json)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int			n = 0;
+
+	if (!JB_ROOT_IS_OBJECT(json))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("columns must be a JSON object")));
+	mapping->fields = palloc((JB_ROOT_COUNT(json) + 1) * sizeof(char *));
+	mapping->columns = palloc((JB_ROOT_COUNT(json) + 1) * sizeof(char *));
+	it = JsonbIteratorInit(&json->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			mapping->fields[n] = setting_text(&value);
+		else if (token == WJB_VALUE)
+		{
+			if (value.type != jbvNull &&
+				(value.type != jbvString || value.val.string.len == 0 ||
+				 value.val.string.len >= NAMEDATALEN))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("invalid column name for field \"%s\"",
+								mapping->fields[n]),
+						 errhint("It must be the name of a column, or null to drop the field.")));
+			mapping->columns[n++] = setting_text(&value);
+		}
+	}
+	mapping->ncolumns = n;
+}
+
+/* Makes a mapping of a row of load_mappings. */
+static void
+build_mapping(CdcMapping *mapping, const CdcSubscription *subscription,
+			  HeapTuple tuple)
+{
+	mapping->subscription = subscription;
+	mapping->id = DatumGetInt64(column_datum(tuple, 1));
+	mapping->topic = column_text(tuple, 2);
+	mapping->source_table = column_text(tuple, 3);
+	mapping->relid = DatumGetObjectId(column_datum(tuple, 4));
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(mapping->relid)))
+		mapping->relid = InvalidOid;
+	mapping->relation_name = column_text(tuple, 5);
+	cdc_catalog_parse_columns(mapping,
+							  DatumGetJsonbPCopy(column_datum(tuple, 6)));
+	mapping->options = subscription->options;
+	cdc_options_parse(&mapping->options, DatumGetJsonbP(column_datum(tuple, 7)),
+					  CDC_OPTION_MAPPING);
+}
+
+/* Makes a subscription, without its mappings, of a row. */
+static CdcSubscription *
+build_subscription(HeapTuple tuple)
+{
+	CdcSubscription *sub = palloc0(sizeof(CdcSubscription));
+
+	sub->id = DatumGetInt64(column_datum(tuple, 1));
+	sub->name = column_text(tuple, 2);
+	sub->owner = DatumGetObjectId(column_datum(tuple, 3));
+	sub->server = column_text(tuple, 4);
+	sub->enabled = DatumGetBool(column_datum(tuple, 5));
+	sub->start_position = column_text(tuple, 6);
+	cdc_source_defaults(&sub->source);
+	(void) cdc_catalog_parse_source(&sub->source,
+									DatumGetJsonbPCopy(column_datum(tuple, 7)));
+	cdc_options_defaults(&sub->options);
+	cdc_options_parse(&sub->options, DatumGetJsonbP(column_datum(tuple, 8)),
+					  CDC_OPTION_SUBSCRIPTION);
+	sub->resume_count = DatumGetInt64(column_datum(tuple, 9));
+	sub->restored = DatumGetBool(column_datum(tuple, 10));
+	return sub;
+}
+
+/* Loads the mappings of a subscription; SPI is connected. */
+static void
+load_mappings_of(CdcSubscription *sub, MemoryContext context)
+{
+	Datum		values[1] = {DirectFunctionCall1(namein,
+												 CStringGetDatum(sub->name))};
+	int			n = cdc_catalog_execute(&load_mappings, values, NULL);
+	SPITupleTable *rows = SPI_tuptable;
+
+	MemoryContextSwitchTo(context);
+	sub->mappings = palloc0((n + 1) * sizeof(CdcMapping));
+	for (int i = 0; i < n; i++)
+		build_mapping(&sub->mappings[i], sub, rows->vals[i]);
+	sub->nmappings = n;
+}
+
+/* Loads by either key; everything is built in CurrentMemoryContext. */
+static CdcSubscription *
+load(CdcStatement *statement, Datum key)
+{
+	MemoryContext context = CurrentMemoryContext;
+	CdcCatalogScope scope;
+	CdcSubscription *sub = NULL;
+	Datum		values[3];
+
+	values[0] = key;
+	values[1] = cdc_catalog_system_identifier();
+	values[2] = ObjectIdGetDatum(MyDatabaseId);
+
+	cdc_catalog_enter(&scope);
+	SPI_connect();
+	if (cdc_catalog_execute(statement, values, NULL) > 0)
+	{
+		MemoryContext spi_context = MemoryContextSwitchTo(context);
+
+		sub = build_subscription(SPI_tuptable->vals[0]);
+		MemoryContextSwitchTo(spi_context);
+		load_mappings_of(sub, context);
+	}
+	SPI_finish();
+	cdc_catalog_leave(&scope);
+	return sub;
+}
+
+CdcSubscription *
+cdc_catalog_load(int64 id)
+{
+	return load(&load_by_id, Int64GetDatum(id));
+}
+
+CdcSubscription *
+cdc_catalog_find(const char *name)
+{
+	return load(&load_by_name,
+				DirectFunctionCall1(namein, CStringGetDatum(name)));
+}
+
+/* ------------------------------------------------------------------------
+ * Connection
+ * ------------------------------------------------------------------------ */
+
+/*
+ * Finds a server of our wrapper; raises 42704 for an unknown one and 42809
+ * for one of another wrapper.
+ */
+ForeignServer *
+cdc_catalog_server(const char *name)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+
+	if (server == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("server \"%s\" does not exist", name),
+				 errhint("Create it with CREATE SERVER ... FOREIGN DATA WRAPPER cdc_sink.")));
+	if (getExtensionOfObject(ForeignDataWrapperRelationId, server->fdwid) !=
+		get_extension_oid("cdc_sink", true))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" is not of the foreign-data wrapper cdc_sink",
+						name)));
+	return server;
+}
+
+/* Raises 42501 where the role has no USAGE on the server. */
+void
+cdc_catalog_check_usage(const ForeignServer *server, Oid role)
+{
+	if (cdc_compat_server_aclcheck(server->serverid, role,
+								   ACL_USAGE) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for foreign server %s",
+						server->servername),
+				 errdetail("Role \"%s\" has no USAGE on it.",
+						   GetUserNameFromId(role, true))));
+}
+
+/*
+ * Options of the user's mapping on the server, else of PUBLIC's, else NIL:
+ * unlike GetUserMapping, for a broker may need no login.
+ */
+static List *
+user_mapping_options(Oid server, Oid user)
+{
+	HeapTuple	tuple = SearchSysCache2(USERMAPPINGUSERSERVER,
+										ObjectIdGetDatum(user),
+										ObjectIdGetDatum(server));
+	List	   *options = NIL;
+	Datum		datum;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		tuple = SearchSysCache2(USERMAPPINGUSERSERVER,
+								ObjectIdGetDatum(InvalidOid),
+								ObjectIdGetDatum(server));
+	if (!HeapTupleIsValid(tuple))
+		return NIL;
+	datum = SysCacheGetAttr(USERMAPPINGUSERSERVER, tuple,
+							Anum_pg_user_mapping_umoptions, &isnull);
+	if (!isnull)
+		options = untransformRelOptions(datum);
+	ReleaseSysCache(tuple);
+	return options;
+}
+
+/* Appends one option of a server or user mapping, read from its file if so. */
+static void
+add_option(CdcKafkaConfig *config, DefElem *option)
+{
+	CdcKafkaProperty *property = &config->properties[config->nproperties++];
+
+	cdc_property_resolve(option->defname, defGetString(option), property);
+}
+
+/* Appends options of a list. */
+static void
+add_options(CdcKafkaConfig *config, List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+		add_option(config, (DefElem *) lfirst(lc));
+}
+
+/*
+ * Fills config from server, user mapping and tuning options, the later over
+ * the earlier.  group_tail tells groups of this database apart.
+ */
+static void
+make_config(CdcKafkaConfig *config, const char *server_name, Oid user,
+			const CdcOptions *tuning, const char *group_tail)
+{
+	ForeignServer *server = cdc_catalog_server(server_name);
+	List	   *mapped = user_mapping_options(server->serverid, user);
+	int			ntuning = tuning ? tuning->nproperties : 0;
+
+	cdc_catalog_check_usage(server, user);
+	memset(config, 0, sizeof(*config));
+	config->properties = palloc0((list_length(server->options) +
+								  list_length(mapped) + ntuning + 1) *
+								 sizeof(CdcKafkaProperty));
+	add_options(config, server->options);
+	add_options(config, mapped);
+	for (int i = 0; i < ntuning; i++)
+	{
+		CdcKafkaProperty *property = &config->properties[config->nproperties++];
+
+		property->name = pstrdup(tuning->property_names[i]);
+		property->value = pstrdup(tuning->property_values[i]);
+	}
+	config->allowed_brokers = pstrdup(cdc_guc_allowed_brokers);
+	config->group = psprintf("cdc_sink-" UINT64_FORMAT "-%u-%s",
+							 GetSystemIdentifier(), MyDatabaseId, group_tail);
+	config->queue_kbytes = cdc_guc_memory_limit / 4;
+}
+
+void
+cdc_catalog_kafka_config(const CdcSubscription *subscription,
+						 CdcKafkaConfig *config)
+{
+	char		tail[32];
+
+	snprintf(tail, sizeof(tail), INT64_FORMAT, subscription->id);
+	make_config(config, subscription->server, subscription->owner,
+				&subscription->options, tail);
+}
+
+void
+cdc_catalog_server_config(const char *server, Oid user, CdcKafkaConfig *config)
+{
+	make_config(config, server, user, NULL, "look");
+}
