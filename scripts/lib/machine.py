@@ -22,7 +22,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 DEBIAN_PG_MAJOR = {"12": "15", "13": "17"}
 BUILD_PACKAGES = ["gcc", "g++", "make", "pkg-config", "librdkafka-dev", "libsimdjson-dev"]
 RUN_PACKAGES = ["kcat", "maven", "openjdk-17-jre-headless"]
-TEST_PACKAGES = ["clang", "git", "perl", "libipc-run-perl", "libtest-simple-perl", "python3-confluent-kafka", "openssl"]
+TEST_PACKAGES = ["clang", "git", "perl", "libipc-run-perl", "python3-confluent-kafka", "openssl"]
 
 
 def os_release():

@@ -1,0 +1,281 @@
+"""The rungs of the test ladder. Each takes the Ladder (where things are, and the tally) and returns a short summary."""
+import concurrent.futures
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import machine
+import user
+from say import say, tail
+from servers import Postgres, free_port
+from tally import last_lines
+
+STRICT = "-Wall -Wextra -Wno-unused-parameter -Werror"
+# options that Debian's PostgreSQL was built with and clang does not know
+CLANG_LENIENT = " -Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-unused-command-line-argument"
+
+
+class Ladder:
+    """Where a run of the ladder finds and puts things."""
+
+    def __init__(self, directory, pg_config, jars_dir, tally, full):
+        self.dir, self.pg_config, self.jars, self.tally, self.full = directory, pg_config, jars_dir, tally, full
+        self.src = os.path.join(directory, "src")
+        self.bin = os.path.dirname(pg_config)
+        self.pgxs = os.path.dirname(os.path.dirname(os.path.dirname(machine.pg_dir(pg_config, "--pgxs"))))
+        self.major = int(re.search(r"PostgreSQL (\d+)", machine.pg_dir(pg_config, "--version")).group(1))
+
+    def path(self, *parts):
+        return os.path.join(self.src, *parts)
+
+    def files(self, where, suffix):
+        """Names in a folder of the checkout that end so, in order."""
+        folder = self.path(where)
+        return sorted(n for n in os.listdir(folder) if n.endswith(suffix)) if os.path.isdir(folder) else []
+
+    def run(self, command, timeout, env=None, cwd=None):
+        """Runs a command as the unprivileged user; returns its output and code (124 after the time limit)."""
+        p = subprocess.Popen(user.wrap(command, "KILL"), env=user.environment(env), cwd=cwd or self.src, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
+        try:
+            out, _ = p.communicate(timeout=timeout)
+            return out, p.returncode
+        except subprocess.TimeoutExpired:
+            # its own process group: what it started goes with it
+            os.killpg(p.pid, 15)
+            try:
+                out, _ = p.communicate(timeout=20)
+            except subprocess.TimeoutExpired:
+                os.killpg(p.pid, 9)
+                out, _ = p.communicate()
+            return out + f"\nended by the ladder after {timeout} s", 124
+
+    def make_variable(self, name):
+        """The value of a variable of the Makefile, as words."""
+        out, _ = self.run(["make", "-s", f"PG_CONFIG={self.pg_config}", "--eval", f"cdc-print: ; @echo $({name})", "cdc-print"], 60)
+        return out.split()
+
+    def test_environment(self):
+        """What TAP tests and runners find in their environment."""
+        perl = [self.path("test/perl"), os.path.join(self.pgxs, "src/test/perl")]
+        return {"PATH": self.bin + os.pathsep + os.environ["PATH"], "PG_CONFIG": self.pg_config, "PERL5LIB": os.pathsep.join(perl),
+                "PG_REGRESS": os.path.join(self.pgxs, "src/test/regress/pg_regress"), "CDC_SINK_PIPELINE": self.jars,
+                "CDC_SINK_SOURCE": self.src, "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8",
+                # the longest that a test waits for a condition: slow machines need it, fast ones never reach it
+                "PG_TEST_TIMEOUT_DEFAULT": os.environ.get("PG_TEST_TIMEOUT_DEFAULT", "120")}
+
+
+def compile_strict(ladder):
+    """Each compiler, with and without DEVELOPER, must be silent."""
+    variants = [("gcc", "gcc", "g++", STRICT, []), ("gcc DEVELOPER=1", "gcc", "g++", STRICT, ["DEVELOPER=1"]),
+                ("clang", "clang", "clang++", STRICT + CLANG_LENIENT, [])]
+    for name, cc, cxx, flags, extra in variants:
+        if not shutil.which(cc):
+            ladder.tally.skip(f"compile with {name}", f"{cc} is not installed")
+            continue
+        copy = os.path.join(ladder.dir, "compile-" + name.replace(" ", "-"))
+        user.run(["cp", "-a", ladder.src, copy], check=True)
+        out, code = ladder.run(["make", "-C", copy, f"-j{os.cpu_count() or 1}", f"PG_CONFIG={ladder.pg_config}", f"CC={cc}",
+                                f"CXX={cxx}", f"COPT={flags}", f"CXXFLAGS_EXTRA={flags}", *extra], 600)
+        ladder.tally.check(f"compile with {name}", code == 0, last_lines("\n".join(x for x in out.splitlines() if "rror" in x) or out))
+    return "gcc, clang, DEVELOPER=1"
+
+
+def floors(ladder):
+    """No file reaches up; objects of the strict gcc build tell the calls."""
+    built = os.path.join(ladder.dir, "compile-gcc")
+    out, code = ladder.run([os.path.join(built if os.path.isdir(built) else ladder.src, "test", "floors")], 120)
+    return ladder.tally.tap("floors", out, code)
+
+
+def reference_tables(ladder):
+    """The README's tables are those of the code."""
+    out, code = ladder.run(["scripts/gen-reference", "--check"], 60)
+    ladder.tally.check("README: tables are those of the code", code == 0, out)
+    return last_lines(out, 1)
+
+
+# addresses of package registries, and places that exist on one machine only; in two halves so that they do not name themselves
+REGISTRY = re.compile(r"https?:/" + r"/(?:[\w-]+\.)*(?:repo\d*|registry|registry-\d|deb|security|ftp|pypi|files|index|mirrors?|proxy|ghcr|quay)\.")
+MACHINE = re.compile(r"(?<![\w.$}\])*-])/(?:work|farm|root|home/[a-z]+)" + r"/\w")
+DATA = ("test/fixtures/", "test/cases/", "expected/")
+
+
+def no_machine_names(ladder):
+    """No committed file names a registry's host or a place on the author's machine."""
+    found = []
+    for path, dirs, files in os.walk(ladder.src):
+        dirs[:] = [d for d in dirs if d not in (".git", "__pycache__")]
+        for name in files:
+            short = os.path.relpath(os.path.join(path, name), ladder.src)
+            if short.startswith(DATA) or short.endswith((".o", ".so")):
+                continue
+            with open(os.path.join(path, name), errors="replace") as f:
+                found += [f"{short}:{n}: {line.strip()[:120]}" for n, line in enumerate(f, 1) if REGISTRY.search(line) or MACHINE.search(line)]
+    ladder.tally.check("no registry host and no machine path", not found, "\n".join(found))
+    return f"{len(found)} found"
+
+
+def unit(ladder):
+    """Programs that link a module without a server."""
+    out, code = ladder.run(["make", "-C", "test/unit", "-s", "check", f"PG_CONFIG={ladder.pg_config}"], 600, ladder.test_environment())
+    if re.search(r"^1\.\.\d+", out, re.MULTILINE):
+        return several_tap(ladder, "unit", out, code)
+    ladder.tally.check("unit programs", code == 0, last_lines(out, 60))
+    return last_lines(out, 1)
+
+
+def several_tap(ladder, name, out, code):
+    """TAP streams of several programs, one behind the other: each begins with its plan."""
+    streams = re.split(r"^(?=1\.\.\d+)", out, flags=re.MULTILINE)
+    parts = [s for s in streams if s.startswith("1..")]
+    for number, part in enumerate(parts, 1):
+        ladder.tally.tap(f"{name} {number}", part, 0)
+    if code != 0:
+        ladder.tally.check(f"{name}: exit code {code}", "\nnot ok" in out, last_lines(out))
+    return f"{len(parts)} programs"
+
+
+def regress(ladder):
+    """pg_regress on an instance of its own."""
+    tests = ladder.make_variable("REGRESS")
+    scripts = [n[:-4] for n in ladder.files("sql", ".sql") if not n.startswith("cdc_sink--")]
+    for name in sorted(set(scripts) - set(tests)):
+        ladder.tally.fail(f"regress: {name}", "sql/ holds it, the Makefile's REGRESS does not")
+    if not tests:
+        ladder.tally.skip("regress", "the Makefile names no tests in REGRESS")
+        return "none"
+    return pg_regress(ladder, "regress", os.path.join(ladder.pgxs, "src/test/regress/pg_regress"), ".", tests, "contrib_regression")
+
+
+def isolation(ladder):
+    """Isolation specs on an instance of their own."""
+    specs = ladder.make_variable("ISOLATION") or [n[:-5] for n in ladder.files("test/isolation/specs", ".spec")]
+    if not specs:
+        ladder.tally.skip("isolation", "there are no specs in test/isolation/specs")
+        return "none"
+    return pg_regress(ladder, "isolation", os.path.join(ladder.pgxs, "src/test/isolation/pg_isolation_regress"),
+                      "test/isolation", specs, "isolation_regression")
+
+
+def pg_regress(ladder, name, program, inputdir, tests, database):
+    output = user.make_dir(os.path.join(ladder.dir, name))
+    config = user.write_file(os.path.join(output, "extra.conf"), server_settings(ladder))
+    # PostgreSQL's isolation runner wants its results folder made
+    user.make_dir(os.path.join(output, "results"))
+    load = ["--load-extension=cdc_sink"] if name == "isolation" else []
+    out, code = ladder.run([program, f"--bindir={ladder.bin}", f"--inputdir={ladder.path(inputdir)}", f"--outputdir={output}",
+                            f"--temp-instance={output}/instance", f"--temp-config={config}", f"--port={free_port()}", "--encoding=UTF8",
+                            "--no-locale", f"--dbname={database}", *load, *tests], 900, ladder.test_environment())
+    summary = ladder.tally.regress(name, out, code)
+    differences = os.path.join(output, "regression.diffs")
+    if code != 0 and os.path.exists(differences):
+        with open(differences, errors="replace") as f:
+            say(last_lines(f.read(), 200))
+    no_crash(ladder, name, os.path.join(output, "log", "postmaster.log"))
+    return summary
+
+
+def server_settings(ladder):
+    """Settings of a test's server: test/regress.conf of the checkout, if any, on top of what every test needs."""
+    text = "shared_preload_libraries = 'cdc_sink'\nmax_worker_processes = 32\nfsync = off\n"
+    extra = ladder.path("test", "regress.conf")
+    if os.path.exists(extra):
+        with open(extra) as f:
+            text += f.read()
+    return text
+
+
+def no_crash(ladder, name, log):
+    if os.path.exists(log):
+        with open(log, errors="replace") as f:
+            text = f.read()
+        found = [x for x in text.splitlines() if "terminated by signal" in x or "TRAP:" in x or "PANIC" in x]
+        ladder.tally.check(f"{name}: no server process crashed", not found, "\n".join(found[:10]))
+
+
+def pgtap(ladder):
+    """pgTAP scripts, each in a database of its own."""
+    scripts = ladder.files("test/pgtap", ".sql")
+    if not scripts:
+        ladder.tally.skip("pgtap", "there are no scripts in test/pgtap")
+        return "none"
+    if not os.path.exists(os.path.join(machine.pg_dir(ladder.pg_config, "--sharedir"), "extension", "pgtap.control")):
+        ladder.tally.skip("pgtap", "the extension pgtap is not installed for this PostgreSQL")
+        return "none"
+    server = Postgres("pgtap server", os.path.join(ladder.dir, "pgtap"), ladder.bin, shared_preload_libraries="cdc_sink",
+                      max_worker_processes=32)
+    total = 0
+    try:
+        server.start()
+        for script in scripts:
+            database = "tap_" + re.sub(r"\W", "_", script[:-4])
+            server.sql(f'CREATE DATABASE "{database}"')
+            server.sql("CREATE EXTENSION IF NOT EXISTS pgtap;", database=database)
+            out, code = ladder.run(server.psql("-q", "-A", "-t", "-f", ladder.path("test/pgtap", script), database=database), 300,
+                                   ladder.test_environment(), cwd=ladder.path("test/pgtap"))
+            ladder.tally.tap(script, out, code)
+            total += 1
+    finally:
+        server.stop()
+    no_crash(ladder, "pgtap", server.log)
+    return f"{total} scripts"
+
+
+def cases(ladder):
+    """Format cases: data in test/cases, one runner."""
+    if not os.path.exists(ladder.path("test", "run-cases")):
+        ladder.tally.skip("cases", "test/run-cases is not there")
+        return "none"
+    server = Postgres("cases server", os.path.join(ladder.dir, "cases"), ladder.bin, shared_preload_libraries="cdc_sink",
+                      max_worker_processes=32)
+    try:
+        server.start()
+        env = {**ladder.test_environment(), "PGHOST": server.socket, "PGPORT": str(server.port), "PGUSER": "postgres"}
+        out, code = ladder.run(["test/run-cases"], 600, env)
+    finally:
+        server.stop()
+    no_crash(ladder, "cases", server.log)
+    return ladder.tally.tap("cases", out, code)
+
+
+def perl_tap(ladder):
+    """test/t: servers of their own, the mock broker, real Kafka and Debezium. Two at a time: they mostly wait."""
+    names = ladder.files("test/t", ".pl")
+    if not names:
+        ladder.tally.skip("TAP", "there are no tests in test/t")
+        return "none"
+    if os.path.isdir(ladder.path("test/mockbroker")):
+        out, code = ladder.run(["make", "-C", "test/mockbroker"], 120, ladder.test_environment())
+        ladder.tally.check("the mock broker builds", code == 0, last_lines(out))
+
+    def one(name):
+        work = user.make_dir(os.path.join(ladder.dir, "t", name[:-3]))
+        env = {**ladder.test_environment(), "TESTDIR": work, "TESTDATADIR": os.path.join(work, "tmp_check"),
+               "TESTLOGDIR": os.path.join(work, "log"), "CDC_SINK_FULL": "1" if ladder.full else ""}
+        start = time.monotonic()
+        out, code = ladder.run(["perl", ladder.path("test/t", name)], 1800 if ladder.full else 600, env, cwd=ladder.path("test"))
+        if code != 0:
+            # what a test says before its first result, and what it ran, stands in its own log
+            for folder in ("log", os.path.join("tmp_check", "log")):
+                log = os.path.join(work, folder, "regress_log_" + name[:-3])
+                if os.path.exists(log):
+                    out += "\n# the end of its log:\n# " + tail(log, 25).replace("\n", "\n# ")
+        summary = ladder.tally.tap(name, out, code)
+        say(f"  {name}: {summary}, {time.monotonic() - start:.0f} s")
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(one, names))
+    return f"{len(names)} files"
+
+
+def demo(ladder):
+    """The demo itself, as a reader would start it: the build without DEVELOPER."""
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, os.path.join(machine.ROOT, "scripts", "demo"), "--once"], env=env, text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=900)
+    ladder.tally.check("scripts/demo --once", done.returncode == 0, last_lines(done.stdout + done.stderr, 60))
+    return f"code {done.returncode}"

@@ -1,0 +1,213 @@
+# A Kafka broker (KRaft, its own controller) and Kafka Connect with Debezium, from the jars of scripts/lib/jars.py.
+package CdcSink::Kafka;
+
+use strict;
+use warnings;
+
+use HTTP::Tiny;
+use JSON::PP;
+use MIME::Base64 qw(encode_base64);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use CdcSink::Process qw(wait_for source_dir work_dir);
+
+my $count = 0;
+
+# Directory with libs/ and plugins/; brought on first use when the test was started by hand.
+sub pipeline_dir
+{
+	return $ENV{CDC_SINK_PIPELINE} if $ENV{CDC_SINK_PIPELINE};
+	my $dir = qx{'@{[source_dir()]}/scripts/lib/jars.py'};
+	die "scripts/lib/jars.py failed\n" if $? != 0;
+	chomp $dir;
+	return $ENV{CDC_SINK_PIPELINE} = $dir;
+}
+
+sub java
+{
+	my ($dir, $heap, $main, @args) = @_;
+	append_to_file("$dir/log4j2.properties", <<'LOG') unless -e "$dir/log4j2.properties";
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d %p %c{1}: %m%n
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+LOG
+	return ('java', "-Xmx$heap", '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', "-Dlog4j2.configurationFile=$dir/log4j2.properties",
+		'-cp', pipeline_dir() . '/libs/*', $main, @args);
+}
+
+sub write_properties
+{
+	my ($file, %values) = @_;
+	append_to_file($file, join('', map { "$_=$values{$_}\n" } sort keys %values));
+	return;
+}
+
+# A started broker. Arguments are further broker settings.
+sub new
+{
+	my ($class, %properties) = @_;
+	my $dir = work_dir('kafka' . ++$count);
+	my ($port, $controller) = (PostgreSQL::Test::Cluster::get_free_port(), PostgreSQL::Test::Cluster::get_free_port());
+	my $self = bless { dir => $dir, port => $port, bootstrap => "127.0.0.1:$port" }, $class;
+	write_properties(
+		"$dir/server.properties",
+		'process.roles' => 'broker,controller',
+		'node.id' => 1,
+		'controller.quorum.voters' => "1\@127.0.0.1:$controller",
+		'controller.listener.names' => 'CONTROLLER',
+		'listeners' => "PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller",
+		'advertised.listeners' => "PLAINTEXT://127.0.0.1:$port",
+		'inter.broker.listener.name' => 'PLAINTEXT',
+		'listener.security.protocol.map' => 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
+		'log.dirs' => "$dir/data",
+		'offsets.topic.replication.factor' => 1,
+		'offsets.topic.num.partitions' => 1,
+		'transaction.state.log.replication.factor' => 1,
+		'transaction.state.log.min.isr' => 1,
+		'transaction.state.log.num.partitions' => 1,
+		'group.initial.rebalance.delay.ms' => 0,
+		%properties);
+	# 16 bytes as Kafka writes them; it refuses a leading dash
+	my $cluster = encode_base64(pack('C*', 65, map { int(rand(256)) } 1 .. 15), '');
+	$cluster =~ tr{+/=}{-_}d;
+	system_or_bail(java($dir, '256m', 'kafka.tools.StorageTool', 'format', '-t', $cluster, '-c', "$dir/server.properties"));
+	$self->start;
+	return $self;
+}
+
+sub bootstrap { return $_[0]->{bootstrap}; }
+
+sub start
+{
+	my $self = shift;
+	$self->{broker} = CdcSink::Process->new(
+		name => 'Kafka',
+		log => "$self->{dir}/log",
+		command => [ java($self->{dir}, '600m', 'kafka.Kafka', "$self->{dir}/server.properties") ]);
+	$self->{broker}->wait_until_ready(sub { system("kcat -b $self->{bootstrap} -L -m 2 >/dev/null 2>&1") == 0 });
+	return;
+}
+
+# Stops the broker; its port and data stay. KILL is a crash.
+sub stop { my ($self, $signal) = @_; $self->{broker}->stop($signal); return; }
+sub restart { my ($self, $signal) = @_; $self->stop($signal); $self->start; return; }
+
+# The python that has confluent_kafka: the system's, as the package belongs to it.
+sub tool
+{
+	my ($self, @args) = @_;
+	my ($python) = grep { system("$_ -c 'import confluent_kafka' 2>/dev/null") == 0 } ('/usr/bin/python3', 'python3');
+	die "no python3 with confluent_kafka here (package python3-confluent-kafka)\n" unless $python;
+	return ($python, source_dir() . '/test/tools/kafka-tool', '-b', $self->{bootstrap}, @args);
+}
+
+sub create_topic { my ($self, @args) = @_; system_or_bail($self->tool('topic', @args)); return; }
+sub drop_topic { my ($self, $name) = @_; system_or_bail($self->tool('drop-topic', $name)); return; }
+
+# Writes a recorded stream; topics get the prefix. Options as those of kafka-tool.
+sub load_stream
+{
+	my ($self, $name, $prefix, @options) = @_;
+	system_or_bail($self->tool('load', source_dir() . "/test/fixtures/streams/$name/events.jsonl", '--prefix', $prefix, @options));
+	return;
+}
+
+# Writes records, each a hash with key, value and, if wanted, partition, headers, ts.
+sub produce
+{
+	my ($self, $topic, @records) = @_;
+	my $json = JSON::PP->new->canonical;
+	my $input = join('', map { $json->encode($_) . "\n" } @records);
+	IPC::Run::run([ $self->tool('produce', $topic) ], '<', \$input, '>', \my $out) or die "produce to $topic failed\n";
+	return;
+}
+
+# Number of records a topic holds, as a consumer of committed transactions counts them.
+sub count_records
+{
+	my ($self, $topic) = @_;
+	my $out = qx{kcat -b $self->{bootstrap} -C -t '$topic' -e -q -f '.\n' 2>/dev/null};
+	return () = $out =~ /\./g;
+}
+
+# Starts Kafka Connect on this broker.
+sub start_connect
+{
+	my $self = shift;
+	my $dir = work_dir("connect$count");
+	$self->{connect_port} = PostgreSQL::Test::Cluster::get_free_port();
+	my $converter = 'org.apache.kafka.connect.json.JsonConverter';
+	write_properties(
+		"$dir/worker.properties",
+		'bootstrap.servers' => $self->{bootstrap},
+		'key.converter' => $converter,
+		'value.converter' => $converter,
+		'offset.storage.file.filename' => "$dir/offsets",
+		'offset.flush.interval.ms' => 1000,
+		'plugin.path' => pipeline_dir() . '/plugins',
+		'plugin.discovery' => 'service_load',
+		'listeners' => "http://127.0.0.1:$self->{connect_port}");
+	$self->{connect} = CdcSink::Process->new(
+		name => 'Kafka Connect',
+		log => "$dir/log",
+		command => [ java($dir, '800m', 'org.apache.kafka.connect.cli.ConnectStandalone', "$dir/worker.properties") ]);
+	$self->{connect}->wait_until_ready(sub { $self->rest('GET', '/connectors')->{success} });
+	return;
+}
+
+sub rest
+{
+	my ($self, $method, $path, $body) = @_;
+	my %options = (headers => { 'content-type' => 'application/json' });
+	$options{content} = encode_json($body) if $body;
+	return HTTP::Tiny->new(timeout => 60)->request($method, "http://127.0.0.1:$self->{connect_port}$path", \%options);
+}
+
+# Registers a Debezium connector that reads the tables of a writer, and waits until it streams from its slot.
+sub add_connector
+{
+	my ($self, $name, $writer, %config) = @_;
+	my $answer = $self->rest(
+		'PUT',
+		"/connectors/$name/config",
+		{
+			'connector.class' => 'io.debezium.connector.postgresql.PostgresConnector',
+			'plugin.name' => 'pgoutput',
+			'database.hostname' => '127.0.0.1',
+			'database.port' => $writer->port . '',
+			'database.user' => $writer->{cdc_superuser},
+			'database.password' => 'unused',
+			'database.dbname' => 'postgres',
+			'topic.prefix' => $name,
+			'slot.name' => $name,
+			'publication.name' => $name,
+			'publication.autocreate.mode' => 'filtered',
+			%config
+		});
+	die "connector $name: $answer->{status} $answer->{content}\n" unless $answer->{success};
+	wait_for(
+		sub {
+			my $status = $self->rest('GET', "/connectors/$name/status");
+			die "connector $name failed: $status->{content}\n" if $status->{success} && $status->{content} =~ /"FAILED"/;
+			return $writer->safe_psql('postgres', "SELECT count(*) FROM pg_replication_slots WHERE slot_name = '$name' AND active") eq '1';
+		},
+		"connector $name streams");
+	return;
+}
+
+# Removes a connector and its slot.
+sub remove_connector
+{
+	my ($self, $name, $writer) = @_;
+	$self->rest('DELETE', "/connectors/$name");
+	$writer->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_replication_slots WHERE slot_name = '$name' AND active")
+	  or die "the slot $name stays active\n";
+	$writer->safe_psql('postgres', "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '$name'");
+	return;
+}
+
+1;
