@@ -12,7 +12,9 @@
 
 #include "decode_internal.h"
 
-#define HEADER_PREFIX		"__debezium."
+/* of one length, by which most other headers are passed over */
+#define NEWKEY		"__debezium.newkey"
+#define OLDKEY		"__debezium.oldkey"
 
 /* A string value; not one (null included): data NULL. */
 CdcStr
@@ -254,12 +256,11 @@ cdc_decode_headers(CdcDecodeState *state, CdcArena *arena, CdcEvent *event)
 		const CdcHeader *header = &record->headers[i];
 		const CdcJsonNode **key;
 
-		if (strncmp(header->name, HEADER_PREFIX,
-					sizeof(HEADER_PREFIX) - 1) != 0)
+		if (strlen(header->name) != sizeof(NEWKEY) - 1)
 			continue;
-		if (strcmp(header->name, HEADER_PREFIX "newkey") == 0)
+		if (strcmp(header->name, NEWKEY) == 0)
 			key = &event->newkey;
-		else if (strcmp(header->name, HEADER_PREFIX "oldkey") == 0)
+		else if (strcmp(header->name, OLDKEY) == 0)
 			key = &event->oldkey;
 		else
 			continue;

@@ -66,13 +66,14 @@ is_space(char c)
 }
 
 /* First byte after the token at position i, blanks after it left out. */
-const char *
+inline const char *
 token_end(const Reader *r, size_t i)
 {
 	const char *end = r->text +
 		(i + 1 < r->ntokens ? r->tokens[i + 1] : r->len);
 
-	while (is_space(end[-1]))
+	/* one comparison is enough where there are no blanks, as there rarely are */
+	while (static_cast<unsigned char>(end[-1]) <= ' ' && is_space(end[-1]))
 		end--;
 	return end;
 }
