@@ -9,12 +9,12 @@ PGFILEDESC = "cdc_sink - Kafka consumer for Debezium topics inside PostgreSQL"
 OBJS = \
 	src/guc.o src/options.o src/brokers.o src/properties.o src/errors.o src/source_settings.o \
 	src/shmem.o src/report.o src/batch.o src/json.o \
-	src/notify.o src/kafka_open.o src/kafka.o src/kafka_ask.o src/partition.o \
+	src/notify.o src/launch_check.o src/launch_process.o src/kafka_open.o src/kafka.o src/kafka_ask.o src/partition.o \
 	src/decode_schema.o src/decode_read.o src/decode_source.o src/decode_rows.o src/decode_flat.o \
 	src/decode_cloudevent.o src/decode_control.o src/decode_debezium.o \
 	src/convert_time.o src/convert_number.o src/convert_misc.o \
 	src/decode.o src/convert.o src/catalog.o src/position.o \
-	src/wait.o src/relmap.o src/moved.o \
+	src/launch_scan.o src/wait.o src/relmap.o src/moved.o \
 	src/route.o src/coalesce.o src/apply_upsert.o src/apply_append.o \
 	src/apply.o \
 	src/pipeline.o \

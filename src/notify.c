@@ -208,19 +208,22 @@ deliver(const CdcNotice *notice)
 
 /*
  * Lets a slot go.  After a commit the subscription counts as disabled until
- * the scan that follows has looked, so that no worker starts in between.
- * The lock must be held exclusively.
+ * the scan that follows (its number is given, else 0) has looked, so that no
+ * worker starts in between.  The lock must be held exclusively.
  */
 static void
-release_hold(const CdcHold *hold, bool committed)
+release_hold(const CdcHold *hold, uint64 scan)
 {
 	CdcSlot    *slot = &cdc_shared->slots[hold->index];
 
 	if (slot->generation != hold->generation || slot->stop_holds == 0)
 		return;
 	slot->stop_holds--;
-	if (committed && slot->in_use)
+	if (scan != 0 && slot->in_use)
+	{
 		slot->retired = true;
+		slot->retired_by = scan;
+	}
 	cdc_slot_update_stopping(slot);
 }
 
@@ -228,19 +231,21 @@ release_hold(const CdcHold *hold, bool committed)
 static void
 finish(bool committed)
 {
+	uint64		scan = 0;
 	ListCell   *lc;
 
 	if (notices == NIL && holds == NIL)
 		return;
 
 	LWLockAcquire(cdc_shared->lock, LW_EXCLUSIVE);
-	foreach(lc, holds)
-		release_hold((CdcHold *) lfirst(lc), committed);
 	if (committed)
+	{
+		scan = queue_scan(MyDatabaseId);
 		foreach(lc, notices)
 			deliver((CdcNotice *) lfirst(lc));
-	if (committed || holds != NIL)
-		queue_scan(MyDatabaseId);
+	}
+	foreach(lc, holds)
+		release_hold((CdcHold *) lfirst(lc), scan);
 	LWLockRelease(cdc_shared->lock);
 
 	notices = NIL;
@@ -296,7 +301,7 @@ at_subxact_end(SubXactEvent event, SubTransactionId subxact,
 
 		if (hold->subxact < subxact)
 			continue;
-		release_hold(hold, false);
+		release_hold(hold, 0);
 		holds = foreach_delete_current(holds, lc);
 	}
 	LWLockRelease(cdc_shared->lock);

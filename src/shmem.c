@@ -195,6 +195,7 @@ cdc_slot_reset(CdcSlot *slot, Oid dboid, int64 subid, int32 worker_no)
 	slot->subid = subid;
 	slot->worker_no = worker_no;
 	slot->retired = false;
+	slot->retired_by = 0;
 	slot->stale = false;
 	slot->stopping = false;
 	slot->stop_holds = 0;

@@ -54,6 +54,7 @@ typedef struct CdcSlot
 								 * of the next three and of cdc_sink.enabled,
 								 * see cdc_slot_update_stopping */
 	bool		retired;		/* the subscription is disabled */
+	uint64		retired_by;		/* the scan that may end that at the earliest */
 	bool		stale;			/* the subscription is gone */
 	int			stop_holds;		/* open transactions that rely on its
 								 * standing still */
