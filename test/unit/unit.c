@@ -192,39 +192,54 @@ read_file(const char *path, size_t *len)
 	return data;
 }
 
+/* Parses one line; its nodes and strings stay. */
+static const CdcJsonNode *
+parse_line(CdcJsonParser *parser, const char *path, const char *line,
+		   size_t len)
+{
+	CdcJsonOutput out;
+
+	out.max_nodes = len + 1;
+	out.nodes = malloc(out.max_nodes * sizeof(CdcJsonNode));
+	out.max_strings = len + CDC_PADDING;
+	out.strings = malloc(out.max_strings);
+	if (cdc_json_parse(parser, line, len, &out) != CDC_JSON_OK)
+	{
+		fprintf(stdout, "Bail out! %s: %s\n", path, out.message);
+		exit(2);
+	}
+	return realloc(out.nodes, out.nnodes * sizeof(CdcJsonNode));
+}
+
 Stream
 unit_read_stream(const char *path)
 {
-	Stream		stream = {0, NULL};
+	Stream		stream = {0, NULL, NULL, NULL};
 	CdcJsonParser *parser = cdc_json_create();
-	CdcJsonOutput out;
 	size_t		len;
 	char	   *data = read_file(path, &len);
 	char	   *end = data + len;
 
-	out.max_nodes = 100000;
-	out.nodes = malloc(out.max_nodes * sizeof(CdcJsonNode));
-	out.max_strings = len + CDC_PADDING;
-	out.strings = malloc(out.max_strings);
 	for (char *line = data; line < end;)
 	{
 		char	   *eol = memchr(line, '\n', end - line);
+		const CdcJsonNode *root = parse_line(parser, path, line,
+											 (eol ? eol : end) - line);
+		int			n = stream.nrecords;
 
-		if (eol == NULL)
-			eol = end;
-		if (cdc_json_parse(parser, line, eol - line, &out) != CDC_JSON_OK)
+		if (cdc_json_member(root, "topic") == NULL)
+			stream.settings = cdc_json_member(root, "settings");
+		else
 		{
-			fprintf(stdout, "Bail out! %s: %s\n", path, out.message);
-			exit(2);
+			stream.records = realloc(stream.records,
+									 (n + 1) * sizeof(CdcRecord));
+			stream.expect = realloc(stream.expect, (n + 1) * sizeof(root));
+			read_record(&stream.records[n], root);
+			stream.expect[n] = cdc_json_member(root, "expect");
+			stream.nrecords++;
 		}
-		stream.records = realloc(stream.records, (stream.nrecords + 1) *
-								 sizeof(CdcRecord));
-		read_record(&stream.records[stream.nrecords++], out.nodes);
-		line = eol + 1;
+		line = eol ? eol + 1 : end;
 	}
-	free(out.nodes);
-	free(out.strings);
-	free(data);
 	cdc_json_free(parser);
 	return stream;
 }

@@ -21,11 +21,17 @@
 
 #include "decode.h"
 
-/* A recorded stream; everything is malloc'ed and stays. */
+/*
+ * A recorded stream; everything is malloc'ed and stays.  A file made by
+ * make_streams.py begins with the connector's settings and says of each
+ * record what to expect.
+ */
 typedef struct Stream
 {
 	int			nrecords;
 	CdcRecord  *records;
+	const CdcJsonNode **expect; /* of each record: an object, or NULL */
+	const CdcJsonNode *settings;	/* an object, or NULL */
 } Stream;
 
 extern void unit_ok(bool passed, const char *format,...)
@@ -36,7 +42,7 @@ extern void unit_is_text(const char *got, size_t len, const char *expected,
 /* Prints the plan; returns the exit code. */
 extern int	unit_done(void);
 
-/* Reads events.jsonl of a stream; exits where it is not readable. */
+/* Reads a stream, one JSON object a line; exits where it is not readable. */
 extern Stream unit_read_stream(const char *path);
 /* Copy of a text with padding after it that is no JSON. */
 extern CdcBytes unit_bytes(const char *text);
