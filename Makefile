@@ -12,7 +12,10 @@ OBJS = \
 	src/notify.o src/launch_check.o src/launch_process.o src/kafka_open.o src/kafka.o src/kafka_ask.o src/partition.o \
 	src/decode_schema.o src/decode_read.o src/decode_source.o src/decode_rows.o src/decode_flat.o \
 	src/decode_cloudevent.o src/decode_control.o src/decode_debezium.o \
-	src/convert_time.o src/convert_number.o src/convert_misc.o \
+	src/convert_text.o src/convert_codec.o src/convert_calendar.o \
+	src/convert_time.o src/convert_number.o src/convert_numeric.o src/convert_interval.o \
+	src/convert_binary.o src/convert_document.o src/convert_geo.o src/convert_array.o \
+	src/convert_misc.o src/convert_placeholder.o \
 	src/decode.o src/convert.o src/catalog.o src/position.o \
 	src/launch_scan.o src/wait.o src/relmap.o src/moved.o \
 	src/route.o src/coalesce.o src/apply_upsert.o src/apply_append.o \

@@ -44,8 +44,13 @@ struct CdcConversion
 	FmgrInfo	infunc;			/* input function of basetypid (of typid for
 								 * a domain: domain_in checks constraints) */
 	Oid			typioparam;
-	CdcConversion *element;		/* of an array */
+	CdcConversion *element;		/* of an array; of a domain: its base type */
+	void	  **domain_cache;	/* of domain_check; NULL where no domain */
+	MemoryContext context;		/* in which the conversion lives */
 	int32		scale;			/* Decimal: scale from schema or column */
+	uint8		from;			/* CdcFrom: what the value is */
+	uint8		target;			/* CdcTo: what the column is */
+	int64		per_second;		/* unit of an integer time; 0: none known */
 	void	   *private;		/* of the converter */
 	int			nplaceholders;	/* encodings of "unchanged TOAST" that the
 								 * value can have here */
