@@ -16,15 +16,9 @@
 
 #include "batch.h"
 #include "event.h"
+#include "properties.h"
 
 typedef struct CdcKafka CdcKafka;
-
-typedef struct CdcKafkaProperty
-{
-	const char *name;			/* librdkafka's name */
-	const char *value;			/* secrets already read from their files */
-	bool		secret;			/* never printed; overwritten after use */
-} CdcKafkaProperty;
 
 typedef struct CdcKafkaConfig
 {
