@@ -16,12 +16,13 @@ OBJS = \
 	src/convert_time.o src/convert_number.o src/convert_numeric.o src/convert_interval.o \
 	src/convert_binary.o src/convert_document.o src/convert_geo.o src/convert_array.o \
 	src/convert_misc.o src/convert_placeholder.o \
-	src/decode.o src/convert.o src/catalog.o src/position.o \
+	src/decode.o src/convert.o src/target.o src/catalog.o src/position.o \
+	src/catalog_write.o \
 	src/launch_scan.o src/wait.o src/relmap.o src/moved.o \
-	src/route.o src/coalesce.o src/apply_upsert.o src/apply_append.o \
+	src/sqlargs.o src/route.o src/coalesce.o src/apply_upsert.o src/apply_append.o \
 	src/apply.o \
 	src/pipeline.o \
-	src/worker.o src/launcher.o src/scan.o src/oneshot.o src/server.o src/sqlfuncs.o src/stats.o \
+	src/worker.o src/launcher.o src/scan.o src/oneshot.o src/server.o src/sqlfuncs_subscription.o src/sqlfuncs_mapping.o src/sqlfuncs_position.o src/stats.o \
 	src/cdc_sink.o
 
 PKG_CONFIG ?= pkg-config

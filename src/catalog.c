@@ -31,6 +31,7 @@
 #include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+#include "utils/numeric.h"
 #include "utils/syscache.h"
 
 #include "catalog.h"
@@ -236,17 +237,28 @@ set_source(CdcSourceSettings *settings, const char *name, const char *text)
 	return known;
 }
 
-/* Lays the members of an object over the settings; pushes those to keep. */
-static void
-parse_source_object(CdcSourceSettings *settings, JsonbContainer *object,
-					JsonbParseState **state)
+/*
+ * Lays the members of a "source" object over the settings.  Returns the
+ * object without the keys that do not decide how values are encoded: a
+ * pasted connector configuration may hold passwords, which must not be
+ * stored.  The settings point into CurrentMemoryContext.
+ */
+Jsonb *
+cdc_catalog_parse_source(CdcSourceSettings *settings, Jsonb *json)
 {
-	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbParseState *state = NULL;
+	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	value;
 	JsonbValue	key;
 	char	   *name = NULL;
 
+	if (!JB_ROOT_IS_OBJECT(json))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source must be a JSON object")));
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	it = JsonbIteratorInit(&json->root);
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
 		char	   *text;
@@ -255,41 +267,16 @@ parse_source_object(CdcSourceSettings *settings, JsonbContainer *object,
 		{
 			key = value;
 			name = setting_text(&key);
-			continue;
 		}
 		if (token != WJB_VALUE)
 			continue;
 		text = setting_text(&value);
 		if (text != NULL && set_source(settings, name, text))
 		{
-			pushJsonbValue(state, WJB_KEY, &key);
-			pushJsonbValue(state, WJB_VALUE, &value);
+			pushJsonbValue(&state, WJB_KEY, &key);
+			pushJsonbValue(&state, WJB_VALUE, &value);
 		}
-		else if (value.type == jbvBinary && strcmp(name, "config") == 0 &&
-				 JsonContainerIsObject(value.val.binary.data))
-			parse_source_object(settings, value.val.binary.data, state);
 	}
-}
-
-/*
- * Lays the members of a "source" object over the settings.  Returns the
- * object without the keys that do not decide how values are encoded: a
- * pasted connector configuration may hold passwords, which must not be
- * stored.  The form that Connect's REST interface takes, {"name": ...,
- * "config": {...}}, is read too.  The settings point into
- * CurrentMemoryContext.
- */
-Jsonb *
-cdc_catalog_parse_source(CdcSourceSettings *settings, Jsonb *json)
-{
-	JsonbParseState *state = NULL;
-
-	if (!JB_ROOT_IS_OBJECT(json))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("source must be a JSON object")));
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	parse_source_object(settings, &json->root, &state);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

@@ -309,6 +309,8 @@ set_property(CdcOptions *options, const char *name, const JsonbValue *value,
 
 	if (level == CDC_OPTION_SUBSCRIPTION && strchr(name, '.') != NULL)
 	{
+		if (value->type == jbvNull)
+			return;
 		if (text == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -331,18 +333,14 @@ set_member(CdcOptions *options, const char *name, const JsonbValue *value,
 	const OptionRow *row = find_row(name);
 	char	   *text;
 
-	if (value->type == jbvNull)
-	{
-		if (row != NULL)
-			check_level(row, level);
-		return;
-	}
 	if (row == NULL)
 	{
 		set_property(options, name, value, level);
 		return;
 	}
 	check_level(row, level);
+	if (value->type == jbvNull)
+		return;
 	text = scalar_text(value);
 	if (row->type == LIST && value->type == jbvBinary)
 		set_list(options, row, value->val.binary.data);
@@ -390,6 +388,12 @@ cdc_options_parse(CdcOptions *options, Jsonb *json, CdcOptionLevel level)
 		else if (token == WJB_VALUE)
 			set_member(options, name, &value, level);
 	}
+}
+
+/* Raises 22023 where two options contradict each other. */
+void
+cdc_options_check(const CdcOptions *options)
+{
 	if (options->retry_backoff_max_ms < options->retry_backoff_ms)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -99,5 +99,7 @@ extern void cdc_options_defaults(CdcOptions *options);
  */
 extern void cdc_options_parse(CdcOptions *options, Jsonb *json,
 							  CdcOptionLevel level);
+/* For the options of a subscription as a whole; 22023. */
+extern void cdc_options_check(const CdcOptions *options);
 
 #endif							/* CDC_OPTIONS_H */
