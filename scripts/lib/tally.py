@@ -4,7 +4,7 @@ import threading
 
 from say import say
 
-RESULT = re.compile(r"^(not )?ok\b\s*\d*\s*(?:- )?([^#]*?)\s*(?:#\s*(SKIP|TODO)\S*\s*(.*))?$", re.IGNORECASE)
+RESULT = re.compile(r"^(not )?ok \d+\b\s*(?:- )?([^#]*?)\s*(?:#\s*(SKIP|TODO)\S*\s*(.*))?$", re.IGNORECASE)
 PLAN = re.compile(r"^1\.\.(\d+)\s*(?:#\s*SKIP\S*\s*(.*))?$", re.IGNORECASE)
 
 
@@ -33,17 +33,17 @@ class Tally:
     def check(self, name, good, detail=""):
         self.ok() if good else self.fail(name, detail)
 
-    def tap(self, name, text, code):
-        """Counts the lines of a TAP stream. A wrong plan, no plan, or a bad exit without a failed test is a failure itself."""
+    def tap(self, name, text, code, planned=True):
+        """Counts the lines of a TAP stream. A wrong plan, no plan, or a bad exit without a failed test is a failure itself.
+        planned false: several streams that prove ran and whose plans it checked."""
         ran = failed = skipped = 0
         plan = None
         for line in text.splitlines():
-            found, planned = RESULT.match(line), PLAN.match(line)
-            if planned:
-                plan = int(planned.group(1))
+            found, plan_line = RESULT.match(line), PLAN.match(line)
+            if plan_line:
+                plan = int(plan_line.group(1))
                 if plan == 0:
-                    self.skip(name, planned.group(2) or "no reason given")
-                    skipped += 1
+                    self.skip(name, plan_line.group(2) or "no reason given")
             elif found:
                 ran += 1
                 title, directive = f"{name}: {found.group(2)}", (found.group(3) or "").upper()
@@ -55,13 +55,16 @@ class Tally:
                     self.fail(title)
                 else:
                     self.ok()
-        if plan is None:
+        if not planned:
+            if code != 0 and not failed or not ran:
+                self.fail(name, f"ended with code {code}\n" + last_lines(text))
+        elif plan is None:
             self.fail(name, "no plan: it ended early\n" + last_lines(text))
         elif plan and plan != ran:
             self.fail(name, f"planned {plan} tests, ran {ran}\n" + last_lines(text))
         elif code != 0 and not failed:
             self.fail(name, f"ended with code {code}\n" + last_lines(text))
-        elif failed:
+        if failed:
             say(indent(failed_lines(text)))
         return f"{ran - failed - skipped} passed" + (f", {failed} failed" if failed else "") + (f", {skipped} skipped" if skipped else "")
 
