@@ -1,0 +1,6 @@
+CREATE TABLE t (
+	id int PRIMARY KEY,
+	name text NOT NULL,
+	n numeric(10,2) NOT NULL,
+	ts timestamptz NOT NULL
+);

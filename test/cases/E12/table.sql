@@ -1,0 +1,7 @@
+CREATE TABLE orders (
+	region text,
+	u uuid,
+	n int,
+	v text,
+	PRIMARY KEY (region, u, n)
+);

@@ -1,0 +1,5 @@
+CREATE TABLE t (
+	code text PRIMARY KEY,
+	id int,
+	name text
+);

@@ -1,0 +1,7 @@
+CREATE TABLE t (
+	id int PRIMARY KEY,
+	name text,
+	n numeric(10,2),
+	ts timestamptz
+);
+INSERT INTO t VALUES (50, 'old', 1, NULL);

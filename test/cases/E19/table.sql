@@ -1,0 +1,12 @@
+CREATE TABLE t (
+	id int PRIMARY KEY,
+	name text,
+	n numeric(10,2),
+	ts timestamptz
+);
+INSERT INTO t VALUES (1, 'old', 99.99, NULL), (2, 'older', 1, NULL);
+CREATE TABLE u (
+	id int PRIMARY KEY,
+	v text
+);
+INSERT INTO u VALUES (7, 'old');

@@ -1,0 +1,4 @@
+CREATE TABLE t (
+	schema text PRIMARY KEY,
+	payload text
+);

@@ -1,0 +1,4 @@
+CREATE TABLE "MiXed Tbl.x" (
+	id int PRIMARY KEY,
+	v text
+);

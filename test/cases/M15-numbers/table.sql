@@ -1,0 +1,6 @@
+CREATE TABLE t (
+	id int PRIMARY KEY,
+	d date,
+	t time,
+	ts timestamp
+);

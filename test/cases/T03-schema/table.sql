@@ -1,0 +1,6 @@
+CREATE TABLE t (
+	id int PRIMARY KEY,
+	a numeric,
+	b numeric(60,8),
+	ax numeric[]
+);

@@ -1,0 +1,7 @@
+CREATE TABLE t (
+	id int PRIMARY KEY,
+	a timestamp(3),
+	b timestamp(6),
+	c timestamp,
+	ab timestamp[]
+);

@@ -1,0 +1,6 @@
+CREATE EXTENSION hstore;
+CREATE TABLE t (
+	id int PRIMARY KEY,
+	h hstore,
+	ah hstore[]
+);

@@ -1,0 +1,5 @@
+CREATE TABLE t (
+	id bigint PRIMARY KEY,
+	d timestamp(0),
+	name text
+);

@@ -1,0 +1,10 @@
+CREATE TABLE t (
+	id int PRIMARY KEY,
+	name text,
+	n numeric(10,2),
+	ts timestamptz
+);
+CREATE TABLE u (
+	id int PRIMARY KEY,
+	v text
+);

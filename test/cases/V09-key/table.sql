@@ -1,0 +1,4 @@
+CREATE TABLE t (
+	mail text PRIMARY KEY,
+	v int
+);
