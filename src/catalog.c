@@ -116,7 +116,7 @@ cdc_catalog_leave(CdcCatalogScope *scope)
  * connected.  A new snapshot each time, so that a caller sees what it wrote.
  */
 int
-cdc_catalog_execute(CdcCatalogQuery *statement, Datum *values, const char *nulls)
+cdc_catalog_execute(CdcStatement *statement, Datum *values, const char *nulls)
 {
 	int			rc;
 
@@ -176,15 +176,15 @@ column_text(HeapTuple tuple, int column)
 	" AND database OPERATOR(pg_catalog.=) $3)" \
 	" FROM cdc_sink.subscription"
 
-static CdcCatalogQuery load_by_id = {
+static CdcStatement load_by_id = {
 	.sql = SUBSCRIPTION_COLUMNS " WHERE id OPERATOR(pg_catalog.=) $1",
 	.nargs = 3, .types = {INT8OID, NUMERICOID, OIDOID}
 };
-static CdcCatalogQuery load_by_name = {
+static CdcStatement load_by_name = {
 	.sql = SUBSCRIPTION_COLUMNS " WHERE subscription OPERATOR(pg_catalog.=) $1",
 	.nargs = 3, .types = {NAMEOID, NUMERICOID, OIDOID}
 };
-static CdcCatalogQuery load_mappings = {
+static CdcStatement load_mappings = {
 	.sql = "SELECT id, topic, source_table, relation::pg_catalog.oid,"
 	" relation_name, columns, options"
 	" FROM cdc_sink.mapping WHERE subscription OPERATOR(pg_catalog.=) $1"
@@ -380,7 +380,7 @@ load_mappings_of(CdcSubscription *sub, MemoryContext context)
 
 /* Loads by either key; everything is built in CurrentMemoryContext. */
 static CdcSubscription *
-load(CdcCatalogQuery *statement, Datum key)
+load(CdcStatement *statement, Datum key)
 {
 	MemoryContext context = CurrentMemoryContext;
 	CdcCatalogScope scope;

@@ -65,17 +65,17 @@ extern void cdc_catalog_enter(CdcCatalogScope *scope);
 extern void cdc_catalog_leave(CdcCatalogScope *scope);
 
 /* A statement whose plan is kept once it was prepared; a static. */
-#define CDC_CATALOG_QUERY_ARGS 12
-typedef struct CdcCatalogQuery
+#define CDC_STATEMENT_ARGS 12
+typedef struct CdcStatement
 {
 	const char *sql;
 	int			nargs;
-	Oid			types[CDC_CATALOG_QUERY_ARGS];
+	Oid			types[CDC_STATEMENT_ARGS];
 	SPIPlanPtr	plan;
-} CdcCatalogQuery;
+} CdcStatement;
 
 /* Runs it between SPI_connect and SPI_finish; returns the number of rows. */
-extern int	cdc_catalog_execute(CdcCatalogQuery *statement, Datum *values,
+extern int	cdc_catalog_execute(CdcStatement *statement, Datum *values,
 								const char *nulls);
 
 /* GetSystemIdentifier() as numeric, as the table stores it. */

@@ -58,7 +58,7 @@ close_scope(WriteScope *scope)
 
 /* Runs one statement that returns nothing. */
 static void
-run(CdcCatalogQuery *statement, Datum *values, const char *nulls)
+run(CdcStatement *statement, Datum *values, const char *nulls)
 {
 	WriteScope	scope;
 
@@ -98,7 +98,7 @@ get_text(HeapTuple tuple, int column)
 bool
 cdc_catalog_lock(const char *name, CdcSubscriptionRow *row)
 {
-	static CdcCatalogQuery statement = {
+	static CdcStatement statement = {
 		.sql = "SELECT id, subscription, owner::pg_catalog.oid, server,"
 		" enabled, start_position, source, options,"
 		" NOT (system_identifier OPERATOR(pg_catalog.=) $2"
@@ -139,7 +139,7 @@ cdc_catalog_lock(const char *name, CdcSubscriptionRow *row)
 bool
 cdc_catalog_exists(const char *name)
 {
-	static CdcCatalogQuery statement = {
+	static CdcStatement statement = {
 		.sql = "SELECT FROM cdc_sink.subscription"
 		" WHERE subscription OPERATOR(pg_catalog.=) $1",
 		.nargs = 1, .types = {NAMEOID}
@@ -157,7 +157,7 @@ cdc_catalog_exists(const char *name)
 void
 cdc_catalog_insert(CdcSubscriptionRow *row)
 {
-	static CdcCatalogQuery statement = {
+	static CdcStatement statement = {
 		.sql = "INSERT INTO cdc_sink.subscription (subscription, owner,"
 		" server, enabled, start_position, source, options,"
 		" system_identifier, database)"
@@ -186,7 +186,7 @@ cdc_catalog_insert(CdcSubscriptionRow *row)
 void
 cdc_catalog_update(const CdcSubscriptionRow *row)
 {
-	static CdcCatalogQuery statement = {
+	static CdcStatement statement = {
 		.sql = "UPDATE cdc_sink.subscription SET subscription = $2,"
 		" owner = $3, server = $4, enabled = $5, source = $6, options = $7"
 		" WHERE id OPERATOR(pg_catalog.=) $1",
@@ -208,7 +208,7 @@ cdc_catalog_update(const CdcSubscriptionRow *row)
 void
 cdc_catalog_resume(int64 id)
 {
-	static CdcCatalogQuery statement = {
+	static CdcStatement statement = {
 		.sql = "UPDATE cdc_sink.subscription SET enabled = true,"
 		" system_identifier = $2, database = $3,"
 		" resume_count = resume_count OPERATOR(pg_catalog.+) 1"
@@ -226,7 +226,7 @@ cdc_catalog_resume(int64 id)
 void
 cdc_catalog_delete(int64 id)
 {
-	static CdcCatalogQuery statement = {
+	static CdcStatement statement = {
 		.sql = "DELETE FROM cdc_sink.subscription"
 		" WHERE id OPERATOR(pg_catalog.=) $1",
 		.nargs = 1, .types = {INT8OID}
@@ -244,7 +244,7 @@ int
 cdc_catalog_mappings(const CdcSubscriptionRow *subscription,
 					 CdcMappingRow **rows)
 {
-	static CdcCatalogQuery statement = {
+	static CdcStatement statement = {
 		.sql = "SELECT id, topic, source_table, relation::pg_catalog.oid,"
 		" relation_name, columns, options FROM cdc_sink.mapping"
 		" WHERE subscription OPERATOR(pg_catalog.=) $1"
@@ -282,7 +282,7 @@ void
 cdc_catalog_insert_mapping(const CdcSubscriptionRow *subscription,
 						   const CdcMappingRow *row)
 {
-	static CdcCatalogQuery statement = {
+	static CdcStatement statement = {
 		.sql = "INSERT INTO cdc_sink.mapping (subscription, topic,"
 		" source_table, relation, relation_name, columns, options)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -309,7 +309,7 @@ cdc_catalog_insert_mapping(const CdcSubscriptionRow *subscription,
 void
 cdc_catalog_update_mapping(const CdcMappingRow *row)
 {
-	static CdcCatalogQuery statement = {
+	static CdcStatement statement = {
 		.sql = "UPDATE cdc_sink.mapping SET columns = $2, options = $3"
 		" WHERE id OPERATOR(pg_catalog.=) $1",
 		.nargs = 3, .types = {INT8OID, JSONBOID, JSONBOID}
@@ -325,7 +325,7 @@ cdc_catalog_update_mapping(const CdcMappingRow *row)
 void
 cdc_catalog_delete_mapping(int64 id)
 {
-	static CdcCatalogQuery statement = {
+	static CdcStatement statement = {
 		.sql = "DELETE FROM cdc_sink.mapping WHERE id OPERATOR(pg_catalog.=) $1",
 		.nargs = 1, .types = {INT8OID}
 	};
@@ -342,7 +342,7 @@ int
 cdc_catalog_position_topics(const CdcSubscriptionRow *subscription,
 							char ***topics)
 {
-	static CdcCatalogQuery statement = {
+	static CdcStatement statement = {
 		.sql = "SELECT DISTINCT topic FROM cdc_sink.position"
 		" WHERE subscription OPERATOR(pg_catalog.=) $1",
 		.nargs = 1, .types = {NAMEOID}
@@ -367,7 +367,7 @@ void
 cdc_catalog_delete_positions(const CdcSubscriptionRow *subscription,
 							 const char *topic)
 {
-	static CdcCatalogQuery statement = {
+	static CdcStatement statement = {
 		.sql = "DELETE FROM cdc_sink.position"
 		" WHERE subscription OPERATOR(pg_catalog.=) $1"
 		" AND topic OPERATOR(pg_catalog.=) $2",
@@ -384,7 +384,7 @@ void
 cdc_catalog_set_position(const CdcSubscriptionRow *subscription,
 						 const CdcPositionRow *row)
 {
-	static CdcCatalogQuery statement = {
+	static CdcStatement statement = {
 		.sql = "INSERT INTO cdc_sink.position AS p"
 		" (subscription, topic, partition, next_offset, generation)"
 		" VALUES ($1, $2, $3, $4,"
