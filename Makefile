@@ -18,15 +18,17 @@ OBJS = \
 	src/convert_misc.o src/convert_placeholder.o \
 	src/decode.o src/convert.o src/target.o src/catalog.o src/position.o \
 	src/catalog_write.o \
-	src/launch_scan.o src/wait.o src/relmap.o src/moved.o \
+	src/launch_scan.o src/relmap.o src/moved.o \
 	src/sqlargs.o src/route.o src/coalesce.o src/apply_upsert.o src/apply_append.o \
 	src/apply.o \
 	src/pipeline.o \
-	src/worker.o src/launcher.o src/scan.o src/oneshot.o src/server.o src/sqlfuncs_subscription.o src/sqlfuncs_mapping.o src/sqlfuncs_position.o src/stats.o \
+	src/worker.o src/launcher.o src/scan.o src/wait.o src/oneshot.o src/server.o src/sqlfuncs_subscription.o src/sqlfuncs_mapping.o src/sqlfuncs_position.o src/stats.o \
 	src/cdc_sink.o
 
 PKG_CONFIG ?= pkg-config
 PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags rdkafka simdjson) -I$(srcdir)/src
+# 15 leaves PGDLLEXPORT empty, and would export nothing under -fvisibility=hidden
+PG_CPPFLAGS += -DPGDLLEXPORT='__attribute__((visibility("default")))'
 PG_CFLAGS = -fvisibility=hidden -Wno-unused-parameter
 SHLIB_LINK = $(shell $(PKG_CONFIG) --libs rdkafka simdjson) -lstdc++ -lpthread
 
