@@ -28,6 +28,7 @@
 #define SNAPSHOT_MINUS_INFINITY	INT64CONST(-625821272)
 
 /* pgjdbc's infinite timestamps, in milliseconds since 1970 */
+#define MSECS_PER_DAY			INT64CONST(86400000)
 #define INFINITY_MS				INT64CONST(9223372036825200)
 #define MINUS_INFINITY_MS		INT64CONST(-9223372036832400)
 
@@ -292,18 +293,26 @@ take_zone(Reader *in, CdcCalendar *out)
 	return true;
 }
 
-/*
- * The ISO form of an infinite timestamp, which only has the one spelling.
- */
+/* Is the instant this many milliseconds after 1970? */
+static bool
+is_instant(const CdcCalendar *calendar, int64 millis)
+{
+	int64		days = millis / MSECS_PER_DAY - (millis < 0);
+
+	return calendar->days == days &&
+		calendar->micros == (millis - days * MSECS_PER_DAY) * 1000;
+}
+
+/* The ISO form of an infinite timestamp, which only has the one spelling. */
 static void
 recognize_infinite_instant(CdcCalendar *out)
 {
-	int64		instant;
-
-	if (out->special == CDC_FINITE && out->has_date && out->has_time &&
-		!pg_mul_s64_overflow(out->days, USECS_PER_DAY, &instant) &&
-		!pg_add_s64_overflow(instant, out->micros, &instant))
-		(void) cdc_special_instant(instant, USECS_PER_SEC, &out->special);
+	if (out->special != CDC_FINITE || !out->has_date || !out->has_time)
+		return;
+	if (is_instant(out, INFINITY_MS))
+		out->special = CDC_INFINITY;
+	else if (is_instant(out, MINUS_INFINITY_MS))
+		out->special = CDC_MINUS_INFINITY;
 }
 
 bool

@@ -76,6 +76,7 @@ timestamp_text_form(const CdcConversion *conv, const CdcJsonNode *value)
 {
 	int64		number = cdc_node_int64(value);
 	CdcSpecial	special;
+	int64		per_day = conv->per_second * SECS_PER_DAY;
 	StringInfoData out;
 	int64		micros;
 	int64		days;
@@ -83,16 +84,8 @@ timestamp_text_form(const CdcConversion *conv, const CdcJsonNode *value)
 
 	if (cdc_special_instant(number, conv->per_second, &special))
 		return special_text(special);
-	if (!cdc_to_micros(number, conv->per_second, &micros))
-		cdc_refuse_range(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, value,
-						 "timestamp");
-	days = micros / USECS_PER_DAY;
-	micros %= USECS_PER_DAY;
-	if (micros < 0)
-	{
-		micros += USECS_PER_DAY;
-		days--;
-	}
+	days = number / per_day - (number % per_day < 0);
+	(void) cdc_to_micros(number - days * per_day, conv->per_second, &micros);
 	initStringInfo(&out);
 	cdc_append_date(&out, days, &bc);
 	appendStringInfoChar(&out, ' ');

@@ -19,7 +19,7 @@
 #include "convert_rows.h"
 
 #define UNIX_EPOCH_DAYS		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
-#define UNIX_EPOCH_MICROS	((int64) UNIX_EPOCH_DAYS * USECS_PER_DAY)
+#define UNIX_EPOCH_SECONDS	((int64) UNIX_EPOCH_DAYS * SECS_PER_DAY)
 
 /*
  * Unit of an integer of a schemaless temporal column, in units a second.
@@ -130,27 +130,41 @@ date_from_any(const CdcConversion *conv, const CdcJsonNode *value)
 
 /* --- timestamp and timestamptz: one representation --- */
 
-/* micros since 1970, UTC; ERROR 22008 out of PostgreSQL's range */
+static void pg_attribute_noreturn()
+refuse_timestamp(const CdcJsonNode *value)
+{
+	cdc_refuse_range(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, value, "timestamp");
+}
+
+/* micros since 2000, UTC; ERROR 22008 out of PostgreSQL's range */
 static Datum
 finish_timestamp(const CdcConversion *conv, int64 micros, CdcSpecial special,
-			   const CdcJsonNode *value)
+				 const CdcJsonNode *value)
 {
-	int64		result;
-
 	if (special == CDC_INFINITY)
 		return TimestampGetDatum(DT_NOEND);
 	if (special == CDC_MINUS_INFINITY)
 		return TimestampGetDatum(DT_NOBEGIN);
-	if (pg_sub_s64_overflow(micros, UNIX_EPOCH_MICROS, &result) ||
-		!IS_VALID_TIMESTAMP(result))
-		cdc_refuse_range(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, value,
-						 conv->target == CDC_TO_TIMESTAMP ?
-						 "timestamp" : "timestamp with time zone");
-	result = round_micros(result, conv->basetypmod);
-	if (!IS_VALID_TIMESTAMP(result))
-		cdc_refuse_range(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, value,
-						 "timestamp");
-	return TimestampGetDatum(result);
+	if (IS_VALID_TIMESTAMP(micros))
+		micros = round_micros(micros, conv->basetypmod);
+	if (!IS_VALID_TIMESTAMP(micros))
+		refuse_timestamp(value);
+	return TimestampGetDatum(micros);
+}
+
+/*
+ * Days since 1970 and micros of the day to micros since 2000: the last years
+ * that PostgreSQL knows do not fit micros since 1970.
+ */
+static int64
+instant_of(int64 days, int64 micros, const CdcJsonNode *value)
+{
+	int64		result;
+
+	if (pg_mul_s64_overflow(days - UNIX_EPOCH_DAYS, USECS_PER_DAY, &result) ||
+		pg_add_s64_overflow(result, micros, &result))
+		refuse_timestamp(value);
+	return result;
 }
 
 static Datum
@@ -161,10 +175,20 @@ timestamp_from_unit(const CdcConversion *conv, const CdcJsonNode *value,
 	int64		number = cdc_node_int64(value);
 	int64		micros = 0;
 
-	if (!cdc_special_instant(number, per_second, &special) &&
-		!cdc_to_micros(number, per_second, &micros))
-		cdc_refuse_range(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, value,
-						 "timestamp");
+	if (cdc_special_instant(number, per_second, &special))
+		return finish_timestamp(conv, 0, special, value);
+	/* the epoch is subtracted in the coarser unit, where more years fit */
+	if (per_second > USECS_PER_SEC)
+	{
+		if (!cdc_to_micros(number, per_second, &micros) ||
+			pg_sub_s64_overflow(micros, UNIX_EPOCH_SECONDS * USECS_PER_SEC,
+								&micros))
+			refuse_timestamp(value);
+	}
+	else if (pg_sub_s64_overflow(number, UNIX_EPOCH_SECONDS * per_second,
+								 &number) ||
+			 !cdc_to_micros(number, per_second, &micros))
+		refuse_timestamp(value);
 	return finish_timestamp(conv, micros, special, value);
 }
 
@@ -181,10 +205,8 @@ timestamp_from_days(const CdcConversion *conv, const CdcJsonNode *value)
 	int64		days = cdc_node_int64(value);
 	int64		micros = 0;
 
-	if (!cdc_special_days(days, &special) &&
-		pg_mul_s64_overflow(days, USECS_PER_DAY, &micros))
-		cdc_refuse_range(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, value,
-						 "timestamp");
+	if (!cdc_special_days(days, &special))
+		micros = instant_of(days, 0, value);
 	return finish_timestamp(conv, micros, special, value);
 }
 
@@ -200,12 +222,8 @@ timestamp_from_calendar(const CdcConversion *conv, const CdcJsonNode *value)
 		if (!calendar.has_date)
 			cdc_refuse(ERRCODE_INVALID_DATETIME_FORMAT, value,
 					   "a date and time");
-		if (pg_mul_s64_overflow(calendar.days, USECS_PER_DAY, &micros) ||
-			pg_add_s64_overflow(micros, calendar.micros, &micros) ||
-			pg_sub_s64_overflow(micros, calendar.offset * USECS_PER_SEC,
-								&micros))
-			cdc_refuse_range(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, value,
-							 "timestamp");
+		micros = instant_of(calendar.days, calendar.micros -
+							calendar.offset * USECS_PER_SEC, value);
 	}
 	return finish_timestamp(conv, micros, calendar.special, value);
 }
