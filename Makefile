@@ -27,6 +27,8 @@ OBJS = \
 
 PKG_CONFIG ?= pkg-config
 PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags rdkafka simdjson) -I$(srcdir)/src
+# before 16 the server headers export nothing
+PG_CPPFLAGS += '-DPGDLLEXPORT=__attribute__((visibility("default")))'
 # 15 leaves PGDLLEXPORT empty, and would export nothing under -fvisibility=hidden
 PG_CPPFLAGS += -DPGDLLEXPORT='__attribute__((visibility("default")))'
 PG_CFLAGS = -fvisibility=hidden -Wno-unused-parameter
