@@ -6,7 +6,9 @@
  *
  *	gen produce --brokers B --topic T [--schema] [--partitions N]
  *				[--compression C] [--tx-rows N] STREAM
- *	gen table STREAM				the table after --events events, as COPY text
+ *	gen table STREAM				the table after --events events, as COPY text;
+ *				--records N: after as many records; --above ID: only rows above
+ *	gen changes STREAM				the changes as COPY text: number, op, row
  *	gen ddl --table T				CREATE TABLE
  *	gen statements --tx-rows N STREAM	SQL that makes a source emit the stream
  *	gen probe STREAM				"id version n" of the row of the last event
@@ -129,14 +131,35 @@ static int
 print_table(int argc, char **argv)
 {
 	int64_t		events = tool_number(argc, argv, "--events", 0);
+	int64_t		records = tool_number(argc, argv, "--records", INT64_MAX);
 	GenStream  *stream = tool_stream(argc, argv, true);
 	GenChange	change;
 
-	for (int64_t i = 0; i < events; i++)
+	for (int64_t i = 0; i < events && records > 0; i++)
+	{
 		gen_stream_next(stream, &change);
-	for (int64_t id = 1; id <= gen_stream_max_id(stream); id++)
+		/* a delete is two records; the first one suffices */
+		records -= change.op == 'd' ? 2 : 1;
+	}
+	for (int64_t id = tool_number(argc, argv, "--above", 0) + 1; id <= gen_stream_max_id(stream); id++)
 		if (gen_stream_version(stream, id) != 0)
 			print_row(gen_stream_table(stream), id, gen_stream_version(stream, id));
+	return 0;
+}
+
+static int
+print_changes(int argc, char **argv)
+{
+	int64_t		events = tool_number(argc, argv, "--events", 0);
+	GenStream  *stream = tool_stream(argc, argv, false);
+	GenChange	change;
+
+	for (int64_t i = 1; i <= events; i++)
+	{
+		gen_stream_next(stream, &change);
+		printf("%" PRId64 "\t%c\t", i, change.op);
+		print_row(gen_stream_table(stream), change.id, change.version);
+	}
 	return 0;
 }
 
@@ -284,8 +307,8 @@ main(int argc, char **argv)
 	}			commands[] =
 
 	{
-		{"produce", produce}, {"table", print_table}, {"ddl", print_ddl},
-		{"statements", print_statements}, {"probe", print_probe}, {"records", print_records},
+		{"produce", produce}, {"table", print_table}, {"changes", print_changes},
+		{"ddl", print_ddl}, {"statements", print_statements}, {"probe", print_probe}, {"records", print_records},
 	};
 
 	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++)
