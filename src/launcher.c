@@ -103,8 +103,8 @@ decide(CdcSlot *slot, bool ended, long *wait_ms)
 	if (ended)
 		note_end(slot);
 	if (!cdc_shared->enabled)
-		cdc_slot_set_state(slot, CDC_STATE_DISABLED, "cdc_sink_off",
-						   "Turn on the setting cdc_sink.enabled.", 0);
+		cdc_slot_set_state(slot, CDC_STATE_DISABLED, "server_disabled",
+						   "Set cdc_sink.enabled to on.", 0);
 	if (slot->stopping)
 		return TASK_NONE;
 	if (!cdc_launch_has_come(slot->next_start))

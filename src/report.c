@@ -136,6 +136,49 @@ cdc_partition_forget(const char *topic, int32 partition)
 	LWLockRelease(cdc_shared->lock);
 }
 
+/*
+ * Copies what fits; returns how many there are.  The lock must be held.
+ */
+static int
+copy_fitting(Oid dboid, int64 subid, CdcPartitionEntry *entries, int size)
+{
+	HASH_SEQ_STATUS scan;
+	CdcPartitionEntry *entry;
+	int			n = 0;
+
+	hash_seq_init(&scan, cdc_shared_partitions);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		if (entry->key.dboid != dboid ||
+			(subid != 0 && entry->key.subid != subid))
+			continue;
+		if (n < size)
+			entries[n] = *entry;
+		n++;
+	}
+	return n;
+}
+
+int
+cdc_partitions_copy(Oid dboid, int64 subid, CdcPartitionEntry **entries,
+					int *size)
+{
+	for (;;)
+	{
+		int			n;
+
+		LWLockAcquire(cdc_shared->lock, LW_SHARED);
+		n = copy_fitting(dboid, subid, *entries, *size);
+		LWLockRelease(cdc_shared->lock);
+		if (n <= *size)
+			return n;
+		if (*size > 0)
+			pfree(*entries);
+		*size = n + 16;
+		*entries = palloc(*size * sizeof(CdcPartitionEntry));
+	}
+}
+
 void
 cdc_table_count(Oid relid, const CdcTableCounts *delta)
 {

@@ -312,9 +312,8 @@ start_anew(CdcSlot *slot)
 {
 	slot->delay_ms = 0;
 	slot->next_start = 0;
-	cdc_slot_set_state(slot,
-					   cdc_shared->enabled ? CDC_STATE_STARTING : CDC_STATE_DISABLED,
-					   cdc_shared->enabled ? "" : "cdc_sink_off", "", 0);
+	if (cdc_shared->enabled)	/* else the launcher says that it is not */
+		cdc_slot_set_state(slot, CDC_STATE_STARTING, "", "", 0);
 }
 
 /* Brings one worker of an enabled subscription in line; false: no slot. */
@@ -343,9 +342,7 @@ enable_worker(const CdcFoundList *list, const CdcFound *found, int worker_no)
 	slot->retry_backoff_max_ms = found->retry_backoff_max_ms;
 	if (is_new)
 		activate(slot);
-	if (slot->pid == 0 &&
-		(is_new || pg_atomic_read_u64(&slot->config_seen) !=
-		 pg_atomic_read_u64(&slot->config_count)))
+	if (slot->pid == 0 && (is_new || cdc_slot_is_behind(slot)))
 		start_anew(slot);
 	cdc_slot_update_stopping(slot);
 	return true;

@@ -145,6 +145,22 @@ cdc_shmem_require(void)
 				 errhint("Add the line shared_preload_libraries = 'cdc_sink' to postgresql.conf (or cdc_sink to the list that is there) and restart the server.")));
 }
 
+const char *
+cdc_state_name(CdcState state)
+{
+	static const char *const names[] = {
+		[CDC_STATE_STREAMING] = "streaming",
+		[CDC_STATE_CATCHING_UP] = "catching_up",
+		[CDC_STATE_STARTING] = "starting",
+		[CDC_STATE_WAITING] = "waiting",
+		[CDC_STATE_RETRYING] = "retrying",
+		[CDC_STATE_STOPPED] = "stopped",
+		[CDC_STATE_DISABLED] = "disabled",
+	};
+
+	return names[state];
+}
+
 /*
  * Reads the launcher's PGPROC without the lock: the pointer stays inside the
  * server's array, and a latch set in vain does no harm.
@@ -185,6 +201,8 @@ forget_entries(Oid dboid, int64 subid)
 void
 cdc_slot_reset(CdcSlot *slot, Oid dboid, int64 subid, int32 worker_no)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	Assert(LWLockHeldByMeInMode(cdc_shared->lock, LW_EXCLUSIVE));
 	Assert(!slot->in_use && slot->pid == 0);
 
@@ -215,12 +233,12 @@ cdc_slot_reset(CdcSlot *slot, Oid dboid, int64 subid, int32 worker_no)
 	slot->state = CDC_STATE_DISABLED;
 	slot->reason[0] = '\0';
 	slot->hint[0] = '\0';
-	slot->state_since = 0;
+	slot->state_since = now;
 	slot->next_retry = 0;
 	slot->last_receive_time = 0;
 	slot->last_apply_time = 0;
 	slot->last_commit_time = 0;
-	slot->stats_reset = 0;
+	slot->stats_reset = now;
 	SpinLockRelease(&slot->mutex);
 }
 
@@ -248,6 +266,21 @@ cdc_slot_set_state(CdcSlot *slot, CdcState state, const char *reason,
 
 	if (changed)
 		ConditionVariableBroadcast(&slot->progress);
+}
+
+void
+cdc_slot_copy(CdcSlot *slot, CdcSlot *copy)
+{
+	SpinLockAcquire(&slot->mutex);
+	memcpy(copy, slot, sizeof(CdcSlot));
+	SpinLockRelease(&slot->mutex);
+}
+
+bool
+cdc_slot_is_behind(CdcSlot *slot)
+{
+	return pg_atomic_read_u64(&slot->config_seen) <
+		pg_atomic_read_u64(&slot->config_count);
 }
 
 void
@@ -363,7 +396,6 @@ cdc_slot_attach(int index, uint64 generation)
 	keep_state = slot->state == CDC_STATE_RETRYING ||
 		slot->state == CDC_STATE_STOPPED;
 	SpinLockRelease(&slot->mutex);
-	if (!keep_state || pg_atomic_read_u64(&slot->config_seen) !=
-		pg_atomic_read_u64(&slot->config_count))
+	if (!keep_state || cdc_slot_is_behind(slot))
 		cdc_slot_set_state(slot, CDC_STATE_STARTING, "", "", 0);
 }

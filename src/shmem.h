@@ -233,6 +233,8 @@ extern void cdc_shmem_install(void);
 extern bool cdc_shmem_available(void);
 /* ERROR 55000 naming shared_preload_libraries where it is not. */
 extern void cdc_shmem_require(void);
+/* Name of a state, as the views show it; static. */
+extern const char *cdc_state_name(CdcState state);
 /* Wakes the launcher, if there is one. */
 extern void cdc_launcher_wake(void);
 
@@ -246,6 +248,21 @@ extern void cdc_slot_set_state(CdcSlot *slot, CdcState state,
 							   TimestampTz next_retry);
 /* Derives stopping; wakes the worker that must exit.  X */
 extern void cdc_slot_update_stopping(CdcSlot *slot);
+/*
+ * Copies what a slot says of itself, under its mutex; the lock need not be
+ * held where the slot cannot change its subscription.
+ */
+extern void cdc_slot_copy(CdcSlot *slot, CdcSlot *copy);
+/*
+ * Copies the states of the partitions of a database, of one subscription or
+ * (0) of all, into *entries, an array of *size that is palloc'd anew in
+ * CurrentMemoryContext where it is too small (0: at first).  Returns their
+ * number.  Takes the lock.
+ */
+extern int	cdc_partitions_copy(Oid dboid, int64 subid,
+								CdcPartitionEntry **entries, int *size);
+/* Has its worker still to look at a committed change of the configuration? */
+extern bool cdc_slot_is_behind(CdcSlot *slot);
 /* Forgets what is kept of a subscription that is gone; its slots too.  X */
 extern void cdc_subscription_forget(Oid dboid, int64 subid);
 
