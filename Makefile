@@ -22,13 +22,11 @@ OBJS = \
 	src/sqlargs.o src/route.o src/coalesce.o src/apply_upsert.o src/apply_append.o \
 	src/apply.o \
 	src/pipeline.o \
-	src/worker.o src/launcher.o src/scan.o src/wait.o src/oneshot.o src/server.o src/sqlfuncs_subscription.o src/sqlfuncs_mapping.o src/sqlfuncs_position.o src/stats.o \
+	src/worker.o src/launcher.o src/scan.o src/wait.o src/oneshot.o src/oneshot_jobs.o src/oneshot_sql.o src/server.o src/sqlfuncs_subscription.o src/sqlfuncs_mapping.o src/sqlfuncs_position.o src/stats.o \
 	src/cdc_sink.o
 
 PKG_CONFIG ?= pkg-config
 PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags rdkafka simdjson) -I$(srcdir)/src
-# before 16 the server headers export nothing
-PG_CPPFLAGS += '-DPGDLLEXPORT=__attribute__((visibility("default")))'
 # 15 leaves PGDLLEXPORT empty, and would export nothing under -fvisibility=hidden
 PG_CPPFLAGS += -DPGDLLEXPORT='__attribute__((visibility("default")))'
 PG_CFLAGS = -fvisibility=hidden -Wno-unused-parameter
