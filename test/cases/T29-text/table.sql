@@ -1,0 +1,16 @@
+-- Types of these names whose input keeps the text: what the converter writes, where the extension is not installed.
+CREATE TYPE geometry;
+CREATE FUNCTION geometry_in(cstring) RETURNS geometry AS 'textin' LANGUAGE internal IMMUTABLE STRICT;
+CREATE FUNCTION geometry_out(geometry) RETURNS cstring AS 'textout' LANGUAGE internal IMMUTABLE STRICT;
+CREATE TYPE geometry (INPUT = geometry_in, OUTPUT = geometry_out, LIKE = text);
+CREATE TYPE geography;
+CREATE FUNCTION geography_in(cstring) RETURNS geography AS 'textin' LANGUAGE internal IMMUTABLE STRICT;
+CREATE FUNCTION geography_out(geography) RETURNS cstring AS 'textout' LANGUAGE internal IMMUTABLE STRICT;
+CREATE TYPE geography (INPUT = geography_in, OUTPUT = geography_out, LIKE = text);
+CREATE TABLE t (
+	id int PRIMARY KEY,
+	g geometry,
+	a geometry,
+	gg geography
+);
+CREATE VIEW seen AS SELECT id, upper(textin(geometry_out(g))) AS g, upper(textin(geometry_out(a))) AS a, upper(textin(geography_out(gg))) AS gg FROM t;

@@ -1,0 +1,20 @@
+-- Types of these names whose input keeps the text: what the converter writes, where the extension is not installed.
+CREATE TYPE vector;
+CREATE FUNCTION vector_in(cstring) RETURNS vector AS 'textin' LANGUAGE internal IMMUTABLE STRICT;
+CREATE FUNCTION vector_out(vector) RETURNS cstring AS 'textout' LANGUAGE internal IMMUTABLE STRICT;
+CREATE TYPE vector (INPUT = vector_in, OUTPUT = vector_out, LIKE = text);
+CREATE TYPE halfvec;
+CREATE FUNCTION halfvec_in(cstring) RETURNS halfvec AS 'textin' LANGUAGE internal IMMUTABLE STRICT;
+CREATE FUNCTION halfvec_out(halfvec) RETURNS cstring AS 'textout' LANGUAGE internal IMMUTABLE STRICT;
+CREATE TYPE halfvec (INPUT = halfvec_in, OUTPUT = halfvec_out, LIKE = text);
+CREATE TYPE sparsevec;
+CREATE FUNCTION sparsevec_in(cstring) RETURNS sparsevec AS 'textin' LANGUAGE internal IMMUTABLE STRICT;
+CREATE FUNCTION sparsevec_out(sparsevec) RETURNS cstring AS 'textout' LANGUAGE internal IMMUTABLE STRICT;
+CREATE TYPE sparsevec (INPUT = sparsevec_in, OUTPUT = sparsevec_out, LIKE = text);
+CREATE TABLE t (
+	id int PRIMARY KEY,
+	v vector,
+	h halfvec,
+	s sparsevec
+);
+CREATE VIEW seen AS SELECT id, regexp_replace(textin(vector_out(v)), '\.0+(?=[],}])| ', '', 'g') AS v, regexp_replace(textin(halfvec_out(h)), '\.0+(?=[],}])| ', '', 'g') AS h, regexp_replace(textin(sparsevec_out(s)), '\.0+(?=[],}])| ', '', 'g') AS s FROM t;
