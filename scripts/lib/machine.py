@@ -155,7 +155,7 @@ def private_postgres(directory):
 
 def build_and_install(source, pg_config, *make_args):
     """Builds a copy of the checkout and installs it into the private PostgreSQL."""
-    make = ["make", "-C", source, f"-j{os.cpu_count() or 1}", f"PG_CONFIG={pg_config}", *make_args]
+    make = ["make", "-s", "-C", source, f"-j{os.cpu_count() or 1}", f"PG_CONFIG={pg_config}", *make_args]
     run_shown("build cdc_sink", user.wrap(make), env=user.environment())
     run_shown("install it into a private copy of PostgreSQL", user.wrap([*make, "install"]), env=user.environment())
 
