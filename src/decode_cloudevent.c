@@ -60,8 +60,7 @@ open_data(CdcDecodeState *state, CdcArena *arena, CdcEvent *event,
 	const CdcJsonNode *node = cdc_json_member(root, "data");
 	const CdcJsonNode *payload;
 	const CdcJsonNode *schema = NULL;
-	const CdcSchemaEntry *entry = NULL;
-	const char *problem = NULL;
+	CdcDocument document = {.sqlstate = ERRCODE_DATA_EXCEPTION};
 
 	*data = NULL;
 	payload = node ? cdc_decode_unwrap(node, &schema) : NULL;
@@ -73,12 +72,12 @@ open_data(CdcDecodeState *state, CdcArena *arena, CdcEvent *event,
 							   "\"data\" of a CloudEvent is not a JSON object");
 	if (schema != NULL &&
 		!cdc_schemas_find(state->schemas, arena, slot, schema->text, 0,
-						  schema, &entry, &problem))
+						  schema, &document.schema, &document.problem))
 		return false;
-	if (problem != NULL)
-		return cdc_decode_fail(event, arena, ERRCODE_DATA_EXCEPTION, "data",
-							   NULL, "%s", problem);
-	event->row_schema = entry ? entry->row : NULL;
+	if (document.problem != NULL)
+		return cdc_decode_fail_document(event, arena, "record value",
+										&document);
+	event->row_schema = document.schema ? document.schema->row : NULL;
 	*data = node;
 	return true;
 }

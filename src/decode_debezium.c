@@ -38,18 +38,6 @@ is_framed(const CdcBytes *bytes)
 	return bytes->len >= 5 && bytes->data[0] == '\0';
 }
 
-/* Error of a key or value ("record key") that was not readable. */
-static bool
-fail_document(CdcEvent *event, CdcArena *arena, const char *what,
-			  const CdcDocument *document)
-{
-	if (!cdc_decode_fail(event, arena, document->sqlstate, NULL, NULL,
-						 "%s: %s", what, document->problem))
-		return false;
-	event->error->detail = document->detail;
-	return true;
-}
-
 static bool
 fail_framed(CdcEvent *event, CdcArena *arena, const char *what)
 {
@@ -70,7 +58,7 @@ keep_plain_key(CdcArena *arena, CdcEvent *event, const CdcBytes *bytes,
 	CdcJsonNode *node;
 
 	if (bytes->len > 0 && strchr("{[\"", bytes->data[0]) != NULL)
-		return fail_document(event, arena, "record key", document);
+		return cdc_decode_fail_document(event, arena, "record key", document);
 	if (!cdc_json_is_utf8(bytes->data, bytes->len))
 		return cdc_decode_fail(event, arena, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
 							   NULL, NULL,
@@ -107,7 +95,7 @@ read_key(CdcDecodeState *state, CdcArena *arena, CdcEvent *event)
 	if (document.payload == NULL)
 		return keep_plain_key(arena, event, &record->key, &document);
 	if (document.problem != NULL)
-		return fail_document(event, arena, "record key", &document);
+		return cdc_decode_fail_document(event, arena, "record key", &document);
 	if (document.payload->type == CDC_JSON_NULL)
 		return true;
 	if (document.payload->type == CDC_JSON_ARRAY)
@@ -243,7 +231,7 @@ read_value(CdcDecodeState *state, CdcArena *arena, CdcEvent *event)
 						 &document))
 		return false;
 	if (document.problem != NULL)
-		return fail_document(event, arena, "record value", &document);
+		return cdc_decode_fail_document(event, arena, "record value", &document);
 	if (document.payload->type == CDC_JSON_NULL)
 	{
 		event->kind = CDC_KIND_TOMBSTONE;

@@ -43,8 +43,8 @@ typedef struct CdcDocument
 {
 	const CdcJsonNode *payload; /* in state->nodes, until the next read */
 	const CdcSchemaEntry *schema;	/* or NULL */
-	const char *problem;		/* not NULL: not readable; static or in the
-								 * arena */
+	const char *problem;		/* not NULL: not readable; static, to follow
+								 * "record value" */
 	const char *detail;			/* of the problem, or NULL */
 	int			sqlstate;		/* of the problem */
 } CdcDocument;
@@ -60,6 +60,9 @@ extern const CdcJsonNode *cdc_decode_unwrap(const CdcJsonNode *root,
 											const CdcJsonNode **schema);
 extern const CdcJsonNode *cdc_decode_keep(CdcArena *arena,
 										  const CdcJsonNode *node);
+extern bool cdc_decode_fail_document(CdcEvent *event, CdcArena *arena,
+									 const char *what,
+									 const CdcDocument *document);
 extern bool cdc_decode_fail(CdcEvent *event, CdcArena *arena, int sqlstate,
 							const char *field, const char *hint,
 							const char *format,...)
@@ -70,6 +73,8 @@ extern const char *cdc_decode_excerpt(const CdcJsonNode *node, char *buffer);
 #define CDC_EXCERPT_LEN		48
 
 /* decode_schema.c */
+/* the problem of a schema that finds the cache full; compare the pointer */
+extern const char CDC_SCHEMA_LIMIT[];
 extern CdcSchemaCache *cdc_schemas_open(void);
 extern void cdc_schemas_close(CdcSchemaCache *cache);
 extern const CdcSchemaEntry *cdc_schemas_recent(CdcSchemaCache *cache,

@@ -256,3 +256,20 @@ cdc_decode_excerpt(const CdcJsonNode *node, char *buffer)
 	}
 	return buffer;
 }
+
+/* Error of a document that was not readable; what: "record key" or so. */
+bool
+cdc_decode_fail_document(CdcEvent *event, CdcArena *arena, const char *what,
+						 const CdcDocument *document)
+{
+	bool		limit = document->problem == CDC_SCHEMA_LIMIT;
+
+	if (!cdc_decode_fail(event, arena, limit ?
+						 ERRCODE_PROGRAM_LIMIT_EXCEEDED : document->sqlstate,
+						 NULL, limit ?
+						 "Disable and enable the subscription: it then starts with none." : NULL,
+						 "%s %s", what, document->problem))
+		return false;
+	event->error->detail = document->detail;
+	return true;
+}

@@ -29,6 +29,8 @@
 #define SLOTS				512
 #define RECENT				4
 
+const char	CDC_SCHEMA_LIMIT[] = "has a new schema, but there are too many already";
+
 struct CdcSchemaCache
 {
 	CdcArena	arena;			/* entries, texts and trees */
@@ -165,7 +167,7 @@ read_type(const CdcJsonNode *node, CdcSchema *schema, const char **problem)
 			}
 		}
 	}
-	*problem = "schema has a type that is not known";
+	*problem = "has a schema with an unknown type";
 }
 
 /* Copies the object "parameters"; false when memory ran out. */
@@ -185,7 +187,7 @@ read_parameters(CdcArena *arena, const CdcJsonNode *node, CdcSchema *schema,
 
 		if (value->type != CDC_JSON_STRING && value->type != CDC_JSON_NUMBER)
 		{
-			*problem = "schema has a parameter that is not a string";
+			*problem = "has a schema with a parameter that is not a string";
 			return true;
 		}
 		params[i].name = copy_string(arena, name);
@@ -208,7 +210,7 @@ read_child(CdcArena *arena, const CdcJsonNode *node,
 
 	if (node == NULL)
 	{
-		*problem = "schema of an array or map does not say what is in it";
+		*problem = "has a schema with an array or map that does not say what is in it";
 		return true;
 	}
 	schema = cdc_arena_alloc(arena, sizeof(*schema));
@@ -228,7 +230,7 @@ read_fields(CdcArena *arena, const CdcJsonNode *node, CdcSchema *schema,
 
 	if (node == NULL || node->type != CDC_JSON_ARRAY)
 	{
-		*problem = "schema of a struct has no fields";
+		*problem = "has a schema with a struct that has no fields";
 		return true;
 	}
 	fields = cdc_arena_alloc(arena, node->nchildren * sizeof(*fields) + 1);
@@ -240,7 +242,7 @@ read_fields(CdcArena *arena, const CdcJsonNode *node, CdcSchema *schema,
 		if (!read_schema(arena, child, &fields[i], problem))
 			return false;
 		if (*problem == NULL && fields[i].field == NULL)
-			*problem = "schema of a struct has a field without a name";
+			*problem = "has a schema with a field that has no name";
 		child = cdc_json_next(child);
 	}
 	schema->nfields = node->nchildren;
@@ -288,7 +290,7 @@ read_schema(CdcArena *arena, const CdcJsonNode *node, CdcSchema *schema,
 	memset(schema, 0, sizeof(*schema));
 	if (node->type != CDC_JSON_OBJECT)
 	{
-		*problem = "schema is not an object";
+		*problem = "has a schema that is not an object";
 		return true;
 	}
 	if (!read_common(arena, node, schema, problem))
@@ -423,7 +425,7 @@ cdc_schemas_find(CdcSchemaCache *cache, CdcArena *batch, int slot,
 		if (cache->nentries >= MAX_SCHEMAS ||
 			cache->arena.total >= MAX_SCHEMA_BYTES)
 		{
-			*problem = "too many different schemas";
+			*problem = CDC_SCHEMA_LIMIT;
 			return true;
 		}
 		if (!add_entry(cache, batch, hash, text, prefix_len, schema, place,
