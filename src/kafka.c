@@ -283,7 +283,13 @@ probe(CdcKafka *kafka)
 	if (!TimestampDifferenceExceeds(kafka->probed_at, now, PROBE_INTERVAL_MS))
 		return;
 	kafka->probed_at = now;
-	code = rd_kafka_metadata(kafka->rk, 0, NULL, &metadata, 0);
+	/*
+	 * Topics in use, or all: without any in use the library would name those
+	 * it asked for in vain before, and let the broker create them.
+	 */
+	code = rd_kafka_metadata(kafka->rk,
+							 hash_get_num_entries(kafka->partitions) == 0,
+							 NULL, &metadata, 0);
 	if (metadata != NULL)
 		rd_kafka_metadata_destroy(metadata);
 	/* _TRANSPORT: no broker is up; _TIMED_OUT: one is, and has been asked */

@@ -128,6 +128,9 @@ extern bool cdc_kafka_topics(CdcKafka *kafka, CdcTopicInfo *topics, int n,
 /* every topic of the cluster: palloc'd array */
 extern bool cdc_kafka_all_topics(CdcKafka *kafka, CdcTopicInfo **topics, int *n,
 								 int timeout_ms);
+/* the brokers of the cluster, "host:port": palloc'd array */
+extern bool cdc_kafka_brokers(CdcKafka *kafka, char ***brokers, int *n,
+							  int timeout_ms);
 typedef enum CdcOffsetQuestion
 {
 	CDC_OFFSET_BEGINNING,

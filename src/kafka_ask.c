@@ -20,6 +20,8 @@
 /* a question's slices: what a cancel may have to wait for */
 #define FIRST_SLICE_MS		200
 #define LONGEST_SLICE_MS	1000
+/* "host:port" of a broker */
+#define BROKER_NAME_LEN		300
 
 void
 cdc_kafka_make_list(CdcKafka *kafka, const CdcTopicPartition *parts, int n)
@@ -154,6 +156,14 @@ cdc_kafka_topics(CdcKafka *kafka, CdcTopicInfo *topics, int n, int timeout_ms)
 		if (rkt != NULL)		/* else no topic can have this name */
 			kafka->asked[kafka->nasked++] = rkt;
 	}
+	/* a question without any topic might let the broker create old ones */
+	if (kafka->nasked == 0)
+	{
+		for (int i = 0; i < n; i++)
+			fill_topic(&topics[i], NULL);
+		cdc_kafka_release_question(kafka);
+		return true;
+	}
 	metadata = ask_metadata(kafka, false, timeout_ms);
 	cdc_kafka_release_question(kafka);
 	if (metadata == NULL)
@@ -198,6 +208,33 @@ cdc_kafka_all_topics(CdcKafka *kafka, CdcTopicInfo **topics, int *n,
 				 errmsg("out of memory")));
 	}
 	rd_kafka_metadata_destroy(metadata);
+	return true;
+}
+
+bool
+cdc_kafka_brokers(CdcKafka *kafka, char ***brokers, int *n, int timeout_ms)
+{
+	const struct rd_kafka_metadata *metadata = ask_metadata(kafka, true,
+															timeout_ms);
+	char	   *names;
+
+	if (metadata == NULL)
+		return false;
+	/* one allocation that does not raise, then nothing is held any more */
+	*n = metadata->broker_cnt;
+	names = palloc_extended((Size) Max(*n, 1) * BROKER_NAME_LEN,
+							MCXT_ALLOC_NO_OOM);
+	for (int i = 0; names != NULL && i < *n; i++)
+		snprintf(names + i * BROKER_NAME_LEN, BROKER_NAME_LEN, "%s:%d",
+				 metadata->brokers[i].host, metadata->brokers[i].port);
+	rd_kafka_metadata_destroy(metadata);
+	if (names == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	*brokers = palloc(Max(*n, 1) * sizeof(char *));
+	for (int i = 0; i < *n; i++)
+		(*brokers)[i] = names + i * BROKER_NAME_LEN;
 	return true;
 }
 

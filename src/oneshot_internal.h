@@ -1,0 +1,56 @@
+/*-------------------------------------------------------------------------
+ *
+ * oneshot_internal.h
+ *		Between the two ends of a one-shot worker.
+ *
+ * Floor 9.  Included by oneshot.c, oneshot_jobs.c and oneshot_sql.c only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CDC_ONESHOT_INTERNAL_H
+#define CDC_ONESHOT_INTERNAL_H
+
+#include "lib/stringinfo.h"
+
+#include "oneshot.h"
+
+typedef enum CdcJob
+{
+	CDC_JOB_CHECK_SERVER,
+	CDC_JOB_PEEK,
+	CDC_JOB_POSITIONS,
+	CDC_JOB_RUN_BATCHES
+} CdcJob;
+
+/* --- a request: written by the caller, read by the worker, in one order --- */
+extern void cdc_request_put_int(StringInfo request, int64 value);
+extern void cdc_request_put_text(StringInfo request, const char *text);	/* or NULL */
+extern void cdc_request_put_config(StringInfo request,
+								   const CdcKafkaConfig *config);
+extern void cdc_request_put_place(StringInfo request, const CdcPlace *place);
+
+extern int64 cdc_request_get_int(StringInfo request);
+extern char *cdc_request_get_text(StringInfo request);
+extern void cdc_request_get_config(StringInfo request, CdcKafkaConfig *config);
+extern void cdc_request_get_place(StringInfo request, CdcPlace *place);
+
+/* Takes one row of the answer; values[i] NULL stands for a null. */
+typedef void (*CdcRowFn) (char **values, int n, void *arg);
+
+/*
+ * Runs a job in a worker that is connected to this database as role, and
+ * hands each row of its answer to take_row.  Overwrites the request.  Errors
+ * of the worker are raised here.
+ */
+extern void cdc_oneshot_run(CdcJob job, Oid role, StringInfo request,
+							CdcRowFn take_row, void *arg);
+
+/* In the worker: sends one row. */
+extern void cdc_oneshot_emit(const char *const *values, int n);
+
+/* --- oneshot_jobs.c: what the worker does --- */
+extern void cdc_job_check_server(StringInfo request);
+extern void cdc_job_peek(StringInfo request);
+extern void cdc_job_positions(StringInfo request);
+
+#endif							/* CDC_ONESHOT_INTERNAL_H */
