@@ -368,6 +368,13 @@ LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION cdc_sink.peek(name, text, integer, text, integer) IS
 'Shows records of a topic, with what they decode to, without touching any state. start: earliest, latest, an offset, -n records before the end, or an ISO time-stamp. headers: array of {name, value}; key and value are NULL where they are no valid text, error says so. Errors: 42704 no such server; 42501 no USAGE on it; 22023 an argument is wrong; 55000 the library is not preloaded.';
 
+CREATE FUNCTION cdc_sink.reset_stats(subscription name DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'cdc_sink_reset_stats'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cdc_sink.reset_stats(name) IS
+'Sets the counters of a subscription to 0; NULL: of all whose owner the caller is a member of. Errors: 42704 no such subscription; 42501 not a member of the owner; 55000 the library is not preloaded.';
+
 /* ---------------------------------------------------------------------------
  * Statistics
  * ------------------------------------------------------------------------ */
@@ -435,9 +442,9 @@ SELECT k.subscription,
 	CASE WHEN k.idle IS NOT NULL THEN 'disabled'
 		 ELSE COALESCE(k.state, 'starting') END AS state,
 	CASE WHEN k.idle IS NOT NULL THEN k.idle
-		 WHEN k.state IS NULL THEN 'starting'
-		 ELSE k.state_reason END AS state_reason,
-	CASE WHEN k.idle IS NULL AND k.visible THEN k.hint END AS hint,
+		 WHEN k.state IS NOT NULL THEN k.state_reason END AS state_reason,
+	CASE WHEN k.idle IS NULL AND k.state IS NOT NULL AND k.visible
+		 THEN k.hint END AS hint,
 	k.next_offset,
 	k.low_watermark,
 	k.end_offset,
@@ -450,8 +457,9 @@ SELECT k.subscription,
 		 WHEN k.lag_records OPERATOR(pg_catalog.=) 0 THEN '0'::interval
 	END AS lag_interval
 FROM (
-	SELECT s.subscription, r.topic, r.partition, r.pid, r.state,
-		r.state_reason, r.hint, r.next_offset, r.low_watermark, r.end_offset,
+	-- a worker that has not seen yet that it is enabled counts as starting
+	SELECT s.subscription, r.topic, r.partition, r.pid,
+		NULLIF(r.state, 'disabled') AS state, r.state_reason, r.hint, r.next_offset, r.low_watermark, r.end_offset,
 		r.watermark_time, r.last_ts,
 		CASE WHEN r.end_offset OPERATOR(pg_catalog.>) r.next_offset
 			 THEN r.end_offset OPERATOR(pg_catalog.-) r.next_offset
@@ -517,6 +525,7 @@ SELECT k.subscription,
 	k.pid,
 	CASE WHEN k.idle IS NOT NULL THEN 'disabled'
 		 WHEN k.lacks IS NOT NULL THEN 'waiting'
+		 WHEN k.state OPERATOR(pg_catalog.=) 'disabled' THEN 'starting'
 		 ELSE k.state END AS state,
 	COALESCE(k.idle, k.lacks, k.state_reason) AS state_reason,
 	CASE COALESCE(k.idle, k.lacks)

@@ -233,7 +233,7 @@ set_source(CdcSourceSettings *settings, const char *name, const char *text)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for source setting \"%s\": \"%s\"",
 						name, text),
-				 errdetail("%s", problem)));
+				 errdetail("%c%s.", pg_toupper(problem[0]), problem + 1)));
 	return known;
 }
 

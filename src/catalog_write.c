@@ -339,11 +339,11 @@ cdc_catalog_delete_mapping(int64 id)
  * ------------------------------------------------------------------------ */
 
 int
-cdc_catalog_position_topics(const CdcSubscriptionRow *subscription,
-							char ***topics)
+cdc_catalog_positions(const CdcSubscriptionRow *subscription,
+					  CdcPositionRow **rows)
 {
 	static CdcStatement statement = {
-		.sql = "SELECT DISTINCT topic FROM cdc_sink.position"
+		.sql = "SELECT topic, partition, next_offset FROM cdc_sink.position"
 		" WHERE subscription OPERATOR(pg_catalog.=) $1",
 		.nargs = 1, .types = {NAMEOID}
 	};
@@ -355,9 +355,15 @@ cdc_catalog_position_topics(const CdcSubscriptionRow *subscription,
 	open_scope(&scope);
 	n = cdc_catalog_execute(&statement, &value, NULL);
 	spi_context = MemoryContextSwitchTo(scope.context);
-	*topics = palloc((n + 1) * sizeof(char *));
+	*rows = palloc((n + 1) * sizeof(CdcPositionRow));
 	for (int i = 0; i < n; i++)
-		(*topics)[i] = get_text(SPI_tuptable->vals[i], 1);
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+
+		(*rows)[i].topic = get_text(tuple, 1);
+		(*rows)[i].partition = DatumGetInt32(get(tuple, 2));
+		(*rows)[i].next_offset = DatumGetInt64(get(tuple, 3));
+	}
 	MemoryContextSwitchTo(spi_context);
 	close_scope(&scope);
 	return n;

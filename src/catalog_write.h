@@ -41,7 +41,7 @@ typedef struct CdcMappingRow
 	Jsonb	   *options;
 } CdcMappingRow;
 
-/* A place in a partition, for cdc_catalog_set_position. */
+/* A row of cdc_sink.position, as far as set_position needs it. */
 typedef struct CdcPositionRow
 {
 	const char *topic;
@@ -75,9 +75,9 @@ extern void cdc_catalog_insert_mapping(const CdcSubscriptionRow *subscription,
 extern void cdc_catalog_update_mapping(const CdcMappingRow *row);
 extern void cdc_catalog_delete_mapping(int64 id);
 
-/* Topics that have positions; returns how many. */
-extern int	cdc_catalog_position_topics(const CdcSubscriptionRow *subscription,
-										char ***topics);
+/* Positions of a subscription; returns how many. */
+extern int	cdc_catalog_positions(const CdcSubscriptionRow *subscription,
+								  CdcPositionRow **rows);
 extern void cdc_catalog_delete_positions(const CdcSubscriptionRow *subscription,
 										 const char *topic);
 /*

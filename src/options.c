@@ -223,9 +223,10 @@ static void
 set_list(CdcOptions *options, const OptionRow *row, JsonbContainer *array)
 {
 	int			n = JsonContainerIsArray(array) ? JsonContainerSize(array) : 0;
+	const char *text = JsonbToCString(NULL, array, 0);
 
 	if (n == 0)
-		bad_value(row, "", "It must be an array of column names.");
+		bad_value(row, text, "It must be an array of column names.");
 	options->nkey_columns = 0;
 	options->key_columns = palloc(n * sizeof(char *));
 	for (int i = 0; i < n; i++)
@@ -233,7 +234,7 @@ set_list(CdcOptions *options, const OptionRow *row, JsonbContainer *array)
 		JsonbValue *element = getIthJsonbValueFromContainer(array, i);
 
 		if (element->type != jbvString)
-			bad_value(row, "", "It must be an array of column names.");
+			bad_value(row, text, "It must be an array of column names.");
 		add_key_column(options, row, scalar_text(element));
 	}
 }
@@ -345,7 +346,9 @@ set_member(CdcOptions *options, const char *name, const JsonbValue *value,
 	if (row->type == LIST && value->type == jbvBinary)
 		set_list(options, row, value->val.binary.data);
 	else if (text == NULL)
-		bad_value(row, "", "It must be a single value.");
+		bad_value(row, JsonbToCString(NULL, value->val.binary.data,
+									  value->val.binary.len),
+				  "It must be a single value.");
 	else
 	{
 		set_from_text(options, row, text);

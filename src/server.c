@@ -23,6 +23,8 @@
 #include "guc.h"
 #include "properties.h"
 
+extern PGDLLEXPORT Datum cdc_sink_fdw_validator(PG_FUNCTION_ARGS);
+
 PG_FUNCTION_INFO_V1(cdc_sink_fdw_validator);
 
 /* Raises where a server names a broker that is not on the list. */
