@@ -18,10 +18,10 @@ OBJS = \
 	src/convert_misc.o src/convert_placeholder.o \
 	src/decode.o src/convert.o src/target.o src/catalog.o src/position.o \
 	src/catalog_write.o \
-	src/launch_scan.o src/relmap.o src/moved.o \
-	src/sqlargs.o src/route.o src/coalesce.o src/apply_upsert.o src/apply_append.o \
+	src/launch_scan.o src/relmap.o src/relkey.o src/row.o src/role.o src/moved.o \
+	src/sqlargs.o src/route.o src/coalesce.o src/apply_sql.o src/apply_upsert.o src/apply_append.o \
 	src/apply.o \
-	src/pipeline.o \
+	src/hold.o src/attempt.o src/pipeline.o \
 	src/worker.o src/launcher.o src/scan.o src/wait.o src/oneshot.o src/oneshot_jobs.o src/oneshot_sql.o src/server.o src/sqlfuncs_subscription.o src/sqlfuncs_mapping.o src/sqlfuncs_position.o src/stats.o \
 	src/cdc_sink.o
 

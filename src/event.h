@@ -134,6 +134,7 @@ typedef struct CdcEvent
 	CdcStr		source_table;
 	CdcSequencePart sequence[2];	/* source.sequence: last commit, own lsn */
 	int64		source_ts_ms;	/* source.ts_ms, -1: none */
+	int64		ts_ms;			/* the envelope's own ts_ms, -1: none */
 } CdcEvent;
 
 #endif							/* CDC_EVENT_H */

@@ -1,0 +1,493 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply_sql.c
+ *		Set-based statements over the rows of a run.
+ *
+ * Floor 6.  The rows stand in a tuplestore that SPI knows as the relation
+ * "cdc_batch" (an ephemeral named relation, as transition tables are): one
+ * statement a run, whatever its size, and no array to build.  The one hard
+ * thing is the plan: it is made when the table may still be empty, and a
+ * sequential scan or hash join kept from then would be run for every batch.
+ * So joins by key are planned with those switched off.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "optimizer/cost.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/queryenvironment.h"
+#include "utils/tuplestore.h"
+
+#include "apply_sql.h"
+
+#define BATCH "cdc_batch"
+
+/* Does the statement read whole rows (true) or their keys only? */
+static bool
+reads_row(CdcSqlKind statement)
+{
+	return statement == CDC_STATEMENT_UPDATE ||
+		statement == CDC_STATEMENT_INSERT ||
+		statement == CDC_STATEMENT_OLD_UPDATE;
+}
+
+/* Does the statement read the old image of the row? */
+static bool
+reads_old(CdcSqlKind statement)
+{
+	return statement == CDC_STATEMENT_OLD_UPDATE ||
+		statement == CDC_STATEMENT_OLD_DELETE;
+}
+
+/* Is column i among those that the statement takes from the batch? */
+static bool
+is_read(const CdcSqlKind statement, const CdcKey *key, const uint8 *set,
+		int i)
+{
+	if (reads_row(statement))
+		return set[i] == CDC_SET || (key && key->is_key[i]);
+	return key && key->is_key[i];
+}
+
+/*
+ * Descriptor of the batch relation: attribute i + 1 stands for column i (a
+ * dropped-looking int4 where the statement does not read it would waste
+ * space, so only those read are there), then the ordinal, then the old
+ * image.
+ */
+static TupleDesc
+batch_descriptor(const CdcRelation *rel, CdcSqlKind statement,
+				 const CdcKey *key, const uint8 *set, const CdcRow *old)
+{
+	TupleDesc	desc;
+	int			natts = 1;
+	AttrNumber	att = 0;
+	char		name[NAMEDATALEN];
+
+	for (int i = 0; i < rel->ncolumns; i++)
+		natts += is_read(statement, key, set, i) +
+			(old && old->set[i] == CDC_SET);
+	desc = CreateTemplateTupleDesc(natts);
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		if (!is_read(statement, key, set, i))
+			continue;
+		snprintf(name, sizeof(name), "c%d", i);
+		TupleDescInitEntry(desc, ++att, name, rel->columns[i].typid,
+						   rel->columns[i].typmod, 0);
+		TupleDescInitEntryCollation(desc, att, rel->columns[i].collation);
+	}
+	TupleDescInitEntry(desc, ++att, "ord", INT4OID, -1, 0);
+	for (int i = 0; old && i < rel->ncolumns; i++)
+	{
+		if (old->set[i] != CDC_SET)
+			continue;
+		snprintf(name, sizeof(name), "o%d", i);
+		TupleDescInitEntry(desc, ++att, name, rel->columns[i].typid,
+						   rel->columns[i].typmod, 0);
+		TupleDescInitEntryCollation(desc, att, rel->columns[i].collation);
+	}
+	return desc;
+}
+
+/* Appends "t.k = e.ck AND …" for the key columns. */
+static void
+append_key_join(StringInfo sql, const CdcRelation *rel, const CdcKey *key,
+				uint32 null_keys)
+{
+	for (int i = 0; i < key->nkeys; i++)
+	{
+		int			c = key->columns[i];
+		const char *name = quote_identifier(rel->columns[c].name);
+
+		if (i > 0)
+			appendStringInfoString(sql, " AND ");
+		if (null_keys & ((uint32) 1 << i))
+			appendStringInfo(sql, "t.%s IS NULL", name);
+		else
+			appendStringInfo(sql, "t.%s %s e.c%d", name, key->eq_operators[i], c);
+	}
+}
+
+/*
+ * Appends "t.c = e.oc AND …" for every column of the old image.  A type
+ * without equality (json, xml, point) is compared as text.
+ */
+static void
+append_old_join(StringInfo sql, const CdcRelation *rel, const CdcRow *old)
+{
+	bool		first = true;
+
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		const char *name = quote_identifier(rel->columns[i].name);
+		char	   *equals;
+
+		if (old->set[i] != CDC_SET)
+			continue;
+		appendStringInfoString(sql, first ? "" : " AND ");
+		first = false;
+		equals = cdc_equality_operator(rel->columns[i].typid);
+		if (old->nulls[i])
+			appendStringInfo(sql, "t.%s IS NULL", name);
+		else if (equals != NULL)
+			appendStringInfo(sql, "t.%s %s e.o%d", name, equals, i);
+		else
+			appendStringInfo(sql, "t.%s::pg_catalog.text OPERATOR(pg_catalog.=) e.o%d::pg_catalog.text",
+							 name, i);
+	}
+	if (first)
+		appendStringInfoString(sql, "true");
+}
+
+/* Appends "c = e.c, …" for the columns an update sets. */
+static void
+append_assignments(StringInfo sql, const CdcRelation *rel, const CdcKey *key,
+				   const uint8 *set)
+{
+	bool		first = true;
+
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		if (set[i] != CDC_SET || (key && key->is_key[i]) ||
+			rel->columns[i].identity_always)
+			continue;
+		appendStringInfo(sql, "%s%s = e.c%d", first ? "" : ", ",
+						 quote_identifier(rel->columns[i].name), i);
+		first = false;
+	}
+}
+
+/*
+ * cdc_sql_sets_anything: would an UPDATE of this pattern have assignments?
+ */
+bool
+cdc_sql_sets_anything(const CdcRelation *rel, const CdcKey *key,
+					  const uint8 *set)
+{
+	for (int i = 0; i < rel->ncolumns; i++)
+		if (set[i] == CDC_SET && !(key && key->is_key[i]) &&
+			!rel->columns[i].identity_always)
+			return true;
+	return false;
+}
+
+/* Appends a list of the columns that an insert sets. */
+static void
+append_list(StringInfo sql, const CdcRelation *rel, const CdcKey *key,
+			const uint8 *set, bool names)
+{
+	bool		first = true;
+
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		if (!is_read(CDC_STATEMENT_INSERT, key, set, i))
+			continue;
+		appendStringInfoString(sql, first ? (names ? " (" : "") : ", ");
+		if (names)
+			appendStringInfoString(sql, quote_identifier(rel->columns[i].name));
+		else
+			appendStringInfo(sql, "e.c%d", i);
+		first = false;
+	}
+	if (names && !first)
+		appendStringInfoChar(sql, ')');
+}
+
+/* INSERT INTO t (…) SELECT …; with no column set, every one defaults. */
+static void
+append_insert(StringInfo sql, const CdcRelation *rel, const CdcKey *key,
+			  const uint8 *set)
+{
+	appendStringInfo(sql, "INSERT INTO %s", rel->name);
+	append_list(sql, rel, key, set, true);
+	appendStringInfoString(sql, " OVERRIDING SYSTEM VALUE SELECT ");
+	append_list(sql, rel, key, set, false);
+	appendStringInfoString(sql, " FROM " BATCH " e");
+}
+
+/* SELECT of every column, in the relation's order, for FETCH. */
+static void
+append_columns(StringInfo sql, const CdcRelation *rel)
+{
+	for (int i = 0; i < rel->ncolumns; i++)
+		appendStringInfo(sql, "%st.%s", i ? ", " : "",
+						 quote_identifier(rel->columns[i].name));
+}
+
+/* Appends the choice of the one row that equals the old image. */
+static void
+append_victim(StringInfo sql, const CdcRelation *rel, const CdcRow *old)
+{
+	appendStringInfo(sql, "WITH v AS MATERIALIZED (SELECT t.tableoid AS o, t.ctid AS i FROM %s t, "
+					 BATCH " e WHERE ", rel->name);
+	append_old_join(sql, rel, old);
+	appendStringInfoString(sql, " LIMIT 1) ");
+}
+
+#define VICTIM_JOIN " t.tableoid OPERATOR(pg_catalog.=) v.o AND t.ctid OPERATOR(pg_catalog.=) v.i"
+
+/* Text of a statement. */
+static char *
+statement_text(const CdcRelation *rel, CdcSqlKind statement,
+			   const CdcKey *key, const uint8 *set, uint32 null_keys,
+			   const CdcRow *old)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	switch (statement)
+	{
+		case CDC_STATEMENT_PROBE:
+			appendStringInfo(&sql, "SELECT e.ord FROM " BATCH " e WHERE EXISTS (SELECT FROM %s t WHERE ",
+							 rel->name);
+			append_key_join(&sql, rel, key, null_keys);
+			appendStringInfoChar(&sql, ')');
+			break;
+		case CDC_STATEMENT_MULTI:
+			appendStringInfo(&sql, "SELECT e.ord FROM " BATCH " e JOIN %s t ON ",
+							 rel->name);
+			append_key_join(&sql, rel, key, null_keys);
+			appendStringInfoString(&sql, " GROUP BY e.ord HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1");
+			break;
+		case CDC_STATEMENT_FETCH:
+			appendStringInfoString(&sql, "SELECT ");
+			append_columns(&sql, rel);
+			appendStringInfo(&sql, " FROM " BATCH " e JOIN %s t ON ", rel->name);
+			append_key_join(&sql, rel, key, null_keys);
+			break;
+		case CDC_STATEMENT_UPDATE:
+			appendStringInfo(&sql, "UPDATE %s t SET ", rel->name);
+			append_assignments(&sql, rel, key, set);
+			appendStringInfoString(&sql, " FROM " BATCH " e WHERE ");
+			append_key_join(&sql, rel, key, null_keys);
+			break;
+		case CDC_STATEMENT_INSERT:
+			append_insert(&sql, rel, key, set);
+			break;
+		case CDC_STATEMENT_DELETE:
+			appendStringInfo(&sql, "DELETE FROM %s t USING " BATCH " e WHERE ",
+							 rel->name);
+			append_key_join(&sql, rel, key, null_keys);
+			break;
+		case CDC_STATEMENT_OLD_UPDATE:
+			append_victim(&sql, rel, old);
+			appendStringInfo(&sql, "UPDATE %s t SET ", rel->name);
+			append_assignments(&sql, rel, NULL, set);
+			appendStringInfoString(&sql, " FROM v, " BATCH " e WHERE" VICTIM_JOIN);
+			break;
+		case CDC_STATEMENT_OLD_DELETE:
+			append_victim(&sql, rel, old);
+			appendStringInfo(&sql, "DELETE FROM %s t USING v WHERE" VICTIM_JOIN,
+							 rel->name);
+			break;
+	}
+	return sql.data;
+}
+
+/*
+ * Plans the statement, now and after each invalidation, with the scans and
+ * joins switched off that a small or empty table would seduce the planner
+ * to.  The switches are put back before anything runs, so that triggers
+ * plan as usual.
+ */
+static void
+plan_for_batches(SPIPlanPtr plan)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	bool		seqscan = enable_seqscan,
+				hashjoin = enable_hashjoin,
+				mergejoin = enable_mergejoin,
+				material = enable_material;
+	CachedPlan *cached;
+
+	if (source->is_valid && source->gplan && source->gplan->is_valid)
+		return;
+	PG_TRY();
+	{
+		enable_seqscan = enable_hashjoin = enable_mergejoin = enable_material = false;
+		cached = SPI_plan_get_cached_plan(plan);
+		if (cached)
+			ReleaseCachedPlan(cached, CurrentResourceOwner);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = seqscan;
+		enable_hashjoin = hashjoin;
+		enable_mergejoin = mergejoin;
+		enable_material = material;
+	}
+	PG_END_TRY();
+}
+
+/* The kept plan for a statement and pattern, or NULL. */
+static CdcPlan *
+find_plan(const CdcRelation *rel, CdcSqlKind statement, const CdcKey *key,
+		  const uint8 *set, uint32 null_keys)
+{
+	for (CdcPlan *plan = rel->plans; plan; plan = plan->next)
+	{
+		bool		same = plan->kind == (int) statement && plan->key == key &&
+			plan->null_keys == null_keys;
+
+		for (int i = 0; same && reads_row(statement) && i < rel->ncolumns; i++)
+			same = (plan->set[i] == CDC_SET) == (set[i] == CDC_SET);
+		if (same)
+			return plan;
+	}
+	return NULL;
+}
+
+/* Makes the entry of a plan in the relation's context, without its plan. */
+static CdcPlan *
+new_plan(CdcRelation *rel, CdcSqlKind statement, const CdcKey *key,
+		 const uint8 *set, uint32 null_keys, const CdcRow *old)
+{
+	MemoryContext saved = MemoryContextSwitchTo(reads_old(statement) ?
+												CurrentMemoryContext : rel->context);
+	CdcPlan    *plan = palloc0(sizeof(CdcPlan));
+
+	plan->kind = statement;
+	plan->key = key;
+	plan->null_keys = null_keys;
+	plan->set = palloc(Max(rel->ncolumns, 1));
+	if (set)
+		memcpy(plan->set, set, rel->ncolumns);
+	plan->tupdesc = batch_descriptor(rel, statement, key, set, old);
+	MemoryContextSwitchTo(saved);
+	return plan;
+}
+
+/* Fills values of one entry as the batch relation's descriptor orders them. */
+static void
+batch_values(const CdcRelation *rel, const CdcPlan *plan, const CdcEntry *entry,
+			 const CdcRow *old, int ord, Datum *values, bool *nulls)
+{
+	int			att = 0;
+
+	for (int i = 0; i < rel->ncolumns; i++)
+		if (is_read(plan->kind, plan->key, plan->set, i))
+		{
+			values[att] = entry->row.values[i];
+			nulls[att++] = entry->row.nulls[i];
+		}
+	values[att] = Int32GetDatum(ord);
+	nulls[att++] = false;
+	for (int i = 0; old && i < rel->ncolumns; i++)
+		if (old->set[i] == CDC_SET)
+		{
+			values[att] = old->values[i];
+			nulls[att++] = old->nulls[i];
+		}
+}
+
+/* Puts the entries into a tuplestore, in CurrentMemoryContext. */
+static Tuplestorestate *
+fill_batch(const CdcRelation *rel, const CdcPlan *plan, CdcEntry **entries,
+		   int nentries, const CdcRow *old)
+{
+	/* rows are bounded by the batch already: never spill to disk */
+	Tuplestorestate *store = tuplestore_begin_heap(true, false, MAX_KILOBYTES);
+	Datum	   *values = palloc(plan->tupdesc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(plan->tupdesc->natts * sizeof(bool));
+
+	for (int i = 0; i < nentries; i++)
+	{
+		batch_values(rel, plan, entries[i], old, i, values, nulls);
+		tuplestore_putvalues(store, plan->tupdesc, values, nulls);
+	}
+	return store;
+}
+
+/* Old image of the one entry of an OLD_ statement. */
+static const CdcRow *
+old_image(CdcSqlKind statement, const CdcEntry *entry)
+{
+	if (!reads_old(statement))
+		return NULL;
+	return statement == CDC_STATEMENT_OLD_DELETE ? &entry->change->row :
+		&entry->change->before;
+}
+
+/* Prepares the statement; SPI is connected and knows the batch relation. */
+static void
+prepare(CdcRelation *rel, CdcPlan *plan, const CdcRow *old)
+{
+	char	   *sql = statement_text(rel, plan->kind, plan->key, plan->set,
+									 plan->null_keys, old);
+
+	plan->plan = SPI_prepare(sql, 0, NULL);
+	if (plan->plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql,
+			 SPI_result_code_string(SPI_result));
+	if (old == NULL)
+	{
+		SPI_keepplan(plan->plan);
+		plan->next = rel->plans;
+		rel->plans = plan;
+	}
+}
+
+/*
+ * cdc_sql_run: see apply_sql.h.  Statements by old image are not kept: their
+ * text depends on which columns are NULL.
+ */
+uint64
+cdc_sql_run(CdcRelation *rel, CdcSqlKind statement, const CdcKey *key,
+			const uint8 *set, uint32 null_keys, CdcEntry **entries,
+			int nentries)
+{
+	const CdcRow *old = old_image(statement, entries[0]);
+	CdcPlan    *plan = old ? NULL : find_plan(rel, statement, key, set, null_keys);
+	EphemeralNamedRelationData enr;
+	int			rc;
+
+	if (plan == NULL)
+		plan = new_plan(rel, statement, key, set, null_keys, old);
+	SPI_connect();
+	memset(&enr, 0, sizeof(enr));
+	enr.md.name = BATCH;
+	enr.md.reliddesc = InvalidOid;
+	enr.md.tupdesc = plan->tupdesc;
+	enr.md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr.md.enrtuples = nentries;
+	enr.reldata = fill_batch(rel, plan, entries, nentries, old);
+	if (SPI_register_relation(&enr) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the batch relation");
+	if (plan->plan == NULL)
+		prepare(rel, plan, old);
+	if (old == NULL && statement != CDC_STATEMENT_INSERT)
+		plan_for_batches(plan->plan);
+	rc = SPI_execute_plan(plan->plan, NULL, NULL, false, 0);
+	if (rc < 0)
+		elog(ERROR, "could not run a statement of the batch: %s",
+			 SPI_result_code_string(rc));
+	tuplestore_end(enr.reldata);
+	return SPI_processed;
+}
+
+/* cdc_sql_finish ends what cdc_sql_run began; its results are gone. */
+void
+cdc_sql_finish(void)
+{
+	SPI_finish();
+}
+
+/* cdc_sql_truncate empties the relation; needs the applying role. */
+void
+cdc_sql_truncate(CdcRelation *rel)
+{
+	char	   *sql = psprintf("TRUNCATE TABLE %s", rel->name);
+
+	SPI_connect();
+	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not run \"%s\"", sql);
+	SPI_finish();
+}

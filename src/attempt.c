@@ -1,0 +1,467 @@
+/*-------------------------------------------------------------------------
+ *
+ * attempt.c
+ *		One transaction: records are decoded and applied, positions move.
+ *
+ * Floor 8.  First the whole batch as it is.  Where that fails on the data or
+ * on the configuration, a second transaction isolates the culprits; each
+ * stops or holds its partition, and what stands before it commits.  A
+ * transient error leaves everything as it was, for the next try.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "guc.h"
+#include "moved.h"
+#include "pipeline_internal.h"
+#include "position.h"
+#include "shmem.h"
+
+/* XX errors in a row before the culprit is looked for and stopped */
+#define INTERNAL_TRIES 5
+
+/* What became of a partition in an attempt. */
+typedef struct Outcome
+{
+	bool		touched;		/* records of it were tried */
+	bool		stays;			/* before event, held or stopped */
+	CdcHoldCause cause;			/* NONE: stopped */
+	int			event;
+	CdcFailure *failure;
+	int64		next_offset;	/* what the position becomes */
+} Outcome;
+
+typedef struct Attempt
+{
+	CdcPipeline *pipeline;
+	const CdcRecord **records;
+	int			nrecords;
+	CdcEvent   *events;
+	Outcome    *outcomes;		/* by partition */
+	CdcApply	apply;
+} Attempt;
+
+/* Decodes all records; ERROR 53200 on no memory. */
+static void
+decode_all(Attempt *attempt)
+{
+	CdcPipeline *pipeline = attempt->pipeline;
+
+	cdc_arena_reset(&pipeline->event_arena);
+	attempt->events = palloc_extended(Max(attempt->nrecords, 1) * sizeof(CdcEvent),
+									  MCXT_ALLOC_HUGE);
+	for (int i = 0; i < attempt->nrecords; i++)
+		if (!pipeline->decoder->decode(pipeline->decode, attempt->records[i],
+									   &pipeline->event_arena,
+									   &attempt->events[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory while decoding a batch")));
+}
+
+/* Is the event behind one at which its partition stays? */
+static bool
+left_out(void *arg, int event)
+{
+	Attempt    *attempt = arg;
+	const Outcome *outcome = &attempt->outcomes[attempt->records[event]->part];
+
+	return outcome->stays && event >= outcome->event;
+}
+
+/* Why a failure of one record may be a matter of order, or NONE. */
+static CdcHoldCause
+hold_cause(const CdcPipeline *pipeline, const CdcPartition *part,
+		   const CdcFailure *failure)
+{
+	bool		violation = failure->sqlstate == ERRCODE_UNIQUE_VIOLATION ||
+		(failure->sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION &&
+		 !pipeline->subscription->options.replica_role);
+
+	if (failure->sqlstate == ERRCODE_CDC_HOLD_MOVED)
+		return CDC_HOLD_MOVED_ROW;
+	if (failure->sqlstate == ERRCODE_CDC_HOLD_TRUNCATE)
+		return CDC_HOLD_TRUNCATE;
+	if (violation && !part->hold_final &&
+		cdc_hold_several(pipeline, failure->root_relid))
+		return CDC_HOLD_VIOLATION;
+	return CDC_HOLD_NONE;
+}
+
+/* CdcApply's culprit: the partition stays before this event. */
+static void
+culprit(void *arg, int event, const CdcFailure *failure)
+{
+	Attempt    *attempt = arg;
+	int			part = attempt->records[event]->part;
+	Outcome    *outcome = &attempt->outcomes[part];
+
+	outcome->stays = true;
+	outcome->event = event;
+	outcome->cause = hold_cause(attempt->pipeline,
+								attempt->pipeline->parts[part], failure);
+	outcome->failure = unconstify(CdcFailure *, failure);
+}
+
+/* Does the attempt hold every record of the partition that was read? */
+static bool
+whole_backlog(const Attempt *attempt, const CdcPartition *part)
+{
+	int64		last = -1;
+
+	for (int i = attempt->nrecords - 1; i >= 0 && last < 0; i--)
+		if (attempt->records[i]->part == part->index)
+			last = attempt->records[i]->offset;
+	if (part->nqueue > 0)
+		return part->queue[part->nqueue - 1].offset <= last;
+	for (int i = attempt->pipeline->nfresh - 1; i >= 0; i--)
+		if (attempt->pipeline->fresh[i].part == part->index)
+			return attempt->pipeline->fresh[i].offset <= last;
+	return true;
+}
+
+/*
+ * Moves the positions of all partitions, in the transaction at hand.  Where
+ * nothing of a partition is left, its position goes behind control records
+ * and gaps, to where the log was read.
+ */
+static void
+store_positions(Attempt *attempt)
+{
+	CdcPipeline *pipeline = attempt->pipeline;
+
+	for (int i = 0; i < attempt->nrecords; i++)
+	{
+		Outcome    *outcome = &attempt->outcomes[attempt->records[i]->part];
+
+		if (!left_out(attempt, i))
+			outcome->next_offset = attempt->records[i]->offset + 1;
+	}
+	for (int p = 0; p < pipeline->nparts; p++)
+	{
+		CdcPartition *part = pipeline->parts[p];
+		Outcome    *outcome = &attempt->outcomes[p];
+
+		if (part->stale || part->disabled || part->mode == CDC_PARTITION_STOPPED)
+			continue;
+		if (outcome->stays)
+			outcome->next_offset = Max(part->next_offset,
+									   attempt->records[outcome->event]->offset);
+		else if (whole_backlog(attempt, part))
+			outcome->next_offset = part->read_offset;
+		if (outcome->next_offset > part->next_offset)
+			cdc_position_store(pipeline->subscription->name, part->topic,
+							   part->partition, pipeline->generation,
+							   part->next_offset, outcome->next_offset);
+		else
+			outcome->next_offset = part->next_offset;
+	}
+}
+
+/* Constraints are checked as rows are applied, not at commit. */
+static void
+constraints_immediate(void)
+{
+	ConstraintsSetStmt stmt;
+
+	memset(&stmt, 0, sizeof(stmt));
+	stmt.type = T_ConstraintsSetStmt;
+	AfterTriggerSetState(&stmt);
+}
+
+/* Makes the outcomes of a new transaction. */
+static void
+begin_outcomes(Attempt *attempt)
+{
+	memset(attempt->outcomes, 0,
+		   Max(attempt->pipeline->nparts, 1) * sizeof(Outcome));
+	for (int p = 0; p < attempt->pipeline->nparts; p++)
+		attempt->outcomes[p].next_offset = attempt->pipeline->parts[p]->next_offset;
+	for (int i = 0; i < attempt->nrecords; i++)
+		attempt->outcomes[attempt->records[i]->part].touched = true;
+}
+
+/* Work of one transaction, whole or isolated. */
+static void
+transaction_body(Attempt *attempt, bool isolated)
+{
+	CdcPipeline *pipeline = attempt->pipeline;
+
+	begin_outcomes(attempt);
+	cdc_hold_refresh_roots(pipeline);
+	constraints_immediate();
+	if (attempt->nrecords > 0)
+	{
+		if (isolated)
+			cdc_apply_isolated(&attempt->apply);
+		else
+			cdc_apply_range(&attempt->apply, 0, attempt->nrecords);
+	}
+	if (pipeline->sweep)
+		cdc_moved_sweep(pipeline->subscription->name);
+	store_positions(attempt);
+	cdc_debug_point("before_commit");
+}
+
+/*
+ * Runs one transaction.  NULL: committed; else why not, in batch_context,
+ * with the transaction aborted.
+ */
+static CdcFailure *
+try_transaction(Attempt *attempt, bool isolated)
+{
+	CdcPipeline *pipeline = attempt->pipeline;
+	CdcFailure *volatile failure = NULL;
+
+	cdc_position_fenced = false;
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		pgstat_report_activity(STATE_RUNNING, "applying a batch");
+		MemoryContextSwitchTo(pipeline->batch_context);
+		transaction_body(attempt, isolated);
+		CommitTransactionCommand();
+		cdc_debug_point("after_commit");
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(pipeline->batch_context);
+		error = CopyErrorData();
+		failure = cdc_failure_make(&attempt->apply, error);
+		HOLD_INTERRUPTS();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		RESUME_INTERRUPTS();
+		cdc_error_position_reset();
+		cdc_apply_counts(pipeline->relmap, false);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(pipeline->batch_context);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return failure;
+}
+
+/* The partition stops before a record: where, why, and what to do. */
+static void
+stop_partition(CdcPipeline *pipeline, CdcPartition *part,
+			   const CdcRecord *record, const CdcFailure *failure)
+{
+	CdcErrorReport report;
+
+	part->mode = CDC_PARTITION_STOPPED;
+	part->error_class = failure->class;
+	part->sqlstate = failure->sqlstate;
+	strlcpy(part->reason, failure->class == CDC_ERROR_CONFIGURATION ? "configuration_error" :
+			failure->class == CDC_ERROR_INTERNAL ? "internal_error" : "data_error",
+			sizeof(part->reason));
+	snprintf(part->hint, sizeof(part->hint), "%s%sThen call cdc_sink.enable_subscription(%s).",
+			 failure->hint ? failure->hint : "Repair the cause shown in pg_stat_cdc_sink_error.", " ",
+			 quote_literal_cstr(pipeline->subscription->name));
+
+	memset(&report, 0, sizeof(report));
+	strlcpy(report.topic, record->topic, sizeof(report.topic));
+	report.partition = record->partition;
+	report.offset = record->offset;
+	report.sqlstate = failure->sqlstate;
+	strlcpy(report.message, failure->message, sizeof(report.message));
+	snprintf(report.detail, sizeof(report.detail), "%s%s%s%s%s",
+			 failure->field ? "Field \"" : "", failure->field ? failure->field : "",
+			 failure->field ? "\"." : "",
+			 failure->field && failure->detail ? " " : "",
+			 failure->detail ? failure->detail : "");
+	strlcpy(report.hint, part->hint, sizeof(report.hint));
+	strlcpy(report.relation, failure->relation ? failure->relation : "",
+			sizeof(report.relation));
+	report.attempts = 1;
+	strlcpy(report.disposition, "stop", sizeof(report.disposition));
+	report.subid = pipeline->subscription->id;
+	cdc_error_report(&report);
+	cdc_slot_count(CDC_COUNT_ERRORS, 1);
+	ereport(LOG,
+			(errcode(failure->sqlstate),
+			 errmsg("partition %d of topic \"%s\" is stopped at offset " INT64_FORMAT ": %s",
+					record->partition, record->topic, record->offset,
+					failure->message),
+			 report.detail[0] ? errdetail_internal("%s", report.detail) : 0,
+			 errhint("%s", part->hint)));
+}
+
+/* Keeps what a held partition had read, from its culprit on. */
+static void
+keep_backlog(const Attempt *attempt, CdcPartition *part)
+{
+	CdcPipeline *pipeline = attempt->pipeline;
+
+	for (int i = 0; i < pipeline->nfresh; i++)
+		if (pipeline->fresh[i].part == part->index &&
+			pipeline->fresh[i].offset >= part->next_offset)
+			cdc_partition_hold_record(part, &pipeline->fresh[i]);
+}
+
+/* Drops from a queue what was applied. */
+static void
+drop_applied(CdcPartition *part)
+{
+	int			n = 0;
+
+	while (n < part->nqueue && part->queue[n].offset < part->next_offset)
+		n++;
+	if (n > 0)
+		cdc_partition_drop(part, n);
+}
+
+/* After the commit: the outcome becomes the partition's state. */
+static void
+settle_partition(Attempt *attempt, CdcPartition *part, bool was_fresh)
+{
+	CdcPipeline *pipeline = attempt->pipeline;
+	const Outcome *outcome = &attempt->outcomes[part->index];
+
+	if (outcome->next_offset > part->next_offset)
+		part->progress = pipeline->progress;
+	part->next_offset = outcome->next_offset;
+	drop_applied(part);
+	if (!outcome->touched)
+		return;
+	if (!outcome->stays)
+	{
+		if (part->mode == CDC_PARTITION_HELD)
+		{
+			if (part->nqueue == 0)
+				cdc_partition_release(part);
+			else
+				part->runnable = true;
+		}
+		return;
+	}
+	if (outcome->cause != CDC_HOLD_NONE)
+	{
+		cdc_hold_before(pipeline, part, outcome->cause,
+						outcome->failure->root_relid,
+						attempt->records[outcome->event]->offset);
+		if (was_fresh)
+			keep_backlog(attempt, part);
+	}
+	else
+	{
+		stop_partition(pipeline, part, attempt->records[outcome->event],
+					   outcome->failure);
+		cdc_partition_rewind(part);
+	}
+}
+
+/* Counts what took effect, and forgets what was tried. */
+static void
+settle(Attempt *attempt)
+{
+	CdcPipeline *pipeline = attempt->pipeline;
+	bool		was_fresh = pipeline->nfresh > 0 && attempt->nrecords > 0 &&
+		attempt->records[0] == &pipeline->fresh[0];
+
+	pipeline->progress++;
+	pipeline->changes++;
+	pipeline->nrecords = 0;
+	pipeline->nbytes = 0;
+	for (int i = 0; i < attempt->nrecords; i++)
+	{
+		const CdcRecord *record = attempt->records[i];
+
+		if (left_out(attempt, i))
+			continue;
+		pipeline->nrecords++;
+		pipeline->nbytes += record->key.len + record->value.len;
+		pipeline->parts[record->part]->last_ts_ms = record->ts_ms;
+		if (attempt->events[i].kind != CDC_KIND_CHANGE &&
+			attempt->events[i].kind != CDC_KIND_TOMBSTONE)
+			cdc_slot_count(CDC_COUNT_SKIPPED, 1);
+	}
+	for (int p = 0; p < pipeline->nparts; p++)
+		settle_partition(attempt, pipeline->parts[p], was_fresh);
+	if (was_fresh)
+	{
+		pipeline->nfresh = 0;
+		pipeline->fresh_bytes = 0;
+		pipeline->fresh_since = 0;
+		cdc_arena_reset(&pipeline->arena);
+	}
+	if (pipeline->sweep)
+		cdc_moved_kept = pipeline->sweep = false;
+	else if (cdc_moved_kept)
+		pipeline->kept_serial = Max(pipeline->kept_serial, pipeline->ends_serial);
+	pipeline->internal_tries = 0;
+}
+
+/* Tries whole, then isolated; what it was, as a step. */
+static CdcStep
+run_transactions(Attempt *attempt)
+{
+	CdcPipeline *pipeline = attempt->pipeline;
+	CdcFailure *failure = try_transaction(attempt, false);
+	bool		internal;
+
+	if (failure == NULL)
+		return CDC_STEP_DONE;
+	if (cdc_position_fenced)
+		return CDC_STEP_FENCED;
+	pipeline->failure = failure;
+	internal = failure->class == CDC_ERROR_INTERNAL &&
+		failure->sqlstate != ERRCODE_CDC_HOLD_MOVED &&
+		failure->sqlstate != ERRCODE_CDC_HOLD_TRUNCATE;
+	if (failure->class == CDC_ERROR_TRANSIENT ||
+		(internal && ++pipeline->internal_tries < INTERNAL_TRIES) ||
+		attempt->nrecords == 0)
+		return CDC_STEP_RETRY;
+	attempt->apply.isolate_internal = internal;
+	failure = try_transaction(attempt, true);
+	if (failure == NULL)
+		return CDC_STEP_DONE;
+	pipeline->failure = failure;
+	return cdc_position_fenced ? CDC_STEP_FENCED : CDC_STEP_RETRY;
+}
+
+/* cdc_attempt: see pipeline_internal.h. */
+CdcStep
+cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords)
+{
+	Attempt		attempt;
+	CdcStep		step = CDC_STEP_DONE;
+
+	memset(&attempt, 0, sizeof(attempt));
+	attempt.pipeline = pipeline;
+	attempt.records = records;
+	attempt.nrecords = nrecords;
+	attempt.outcomes = palloc(Max(pipeline->nparts, 1) * sizeof(Outcome));
+	decode_all(&attempt);
+	attempt.apply.context.subscription = pipeline->subscription;
+	attempt.apply.context.others_pending = cdc_hold_others_pending;
+	attempt.apply.context.arg = pipeline;
+	attempt.apply.relmap = pipeline->relmap;
+	attempt.apply.parts = pipeline->parts;
+	attempt.apply.events = attempt.events;
+	attempt.apply.nevents = nrecords;
+	attempt.apply.culprit = culprit;
+	attempt.apply.left_out = left_out;
+	attempt.apply.arg = &attempt;
+	if (pipeline->in_caller)
+		transaction_body(&attempt, true);
+	else
+		step = run_transactions(&attempt);
+	if (step == CDC_STEP_DONE)
+	{
+		settle(&attempt);
+		cdc_apply_counts(pipeline->relmap, true);
+	}
+	return step;
+}

@@ -1,0 +1,275 @@
+/*-------------------------------------------------------------------------
+ *
+ * hold.c
+ *		Partitions that wait for each other (design.md 3.3, 3.7).
+ *
+ * Floor 8.  Between partitions there is no order, so a record may arrive
+ * before another that made room for it at the source.  Its partition is held
+ * before it; the others go on, and with each of their commits it is tried
+ * again.  Where all of them hold each other, what is at hand of all is tried
+ * in one transaction.  Only what still fails once every partition has passed
+ * an end learned after the failure is an error of the data.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "guc.h"
+#include "moved.h"
+#include "pipeline_internal.h"
+
+/* records of a queue tried at once, alone */
+#define RETRY_RECORDS 64
+
+/* cdc_hold_refresh_roots: see pipeline_internal.h. */
+void
+cdc_hold_refresh_roots(CdcPipeline *pipeline)
+{
+	const CdcSubscription *sub = pipeline->subscription;
+
+	for (int i = 0; i < sub->nmappings; i++)
+		pipeline->roots[i] = OidIsValid(sub->mappings[i].relid) ?
+			cdc_relation_root(sub->mappings[i].relid) : InvalidOid;
+}
+
+/* Does a partition feed the partition tree of this root? */
+static bool
+feeds(const CdcPipeline *pipeline, const CdcPartition *part, Oid root)
+{
+	if (part->stale || part->disabled)
+		return false;
+	for (int i = 0; i < part->nmappings; i++)
+		if (pipeline->roots[part->mappings + i - pipeline->subscription->mappings] == root)
+			return true;
+	return false;
+}
+
+/* cdc_hold_several: see pipeline_internal.h. */
+bool
+cdc_hold_several(const CdcPipeline *pipeline, Oid root)
+{
+	int			n = 0;
+
+	if (!OidIsValid(root))
+		return false;
+	for (int i = 0; i < pipeline->nparts; i++)
+		n += feeds(pipeline, pipeline->parts[i], root);
+	return n > 1;
+}
+
+/*
+ * cdc_hold_others_pending: can a change that came before this event at the
+ * source still arrive from another partition?  Not when each other one has
+ * reached an end that was learned while the event's partition was held
+ * before it.
+ */
+bool
+cdc_hold_others_pending(void *arg, const CdcRelation *rel,
+						const CdcEvent *event)
+{
+	CdcPipeline *pipeline = arg;
+	CdcPartition *part = pipeline->parts[event->record->part];
+	bool		held = part->mode == CDC_PARTITION_HELD &&
+		part->hold_offset == event->record->offset;
+
+	if (part->hold_final)
+		return false;
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		CdcPartition *other = pipeline->parts[i];
+
+		if (other == part || !feeds(pipeline, other, rel->root_relid))
+			continue;
+		if (!held || other->end_serial <= part->hold_serial ||
+			other->next_offset < other->end_offset)
+			return true;
+	}
+	return false;
+}
+
+/* cdc_hold_before: see pipeline_internal.h. */
+void
+cdc_hold_before(CdcPipeline *pipeline, CdcPartition *part, CdcHoldCause cause,
+				Oid root, int64 offset)
+{
+	bool		again = part->mode == CDC_PARTITION_HELD &&
+		part->hold_offset == offset && part->cause == cause;
+
+	part->mode = CDC_PARTITION_HELD;
+	part->cause = cause;
+	part->hold_relid = root;
+	part->hold_offset = offset;
+	part->hold_final = false;
+	part->runnable = false;
+	part->tried_at = pipeline->progress;
+	if (!again)
+	{
+		part->hold_serial = pipeline->ends_serial;
+		part->combined_at = -1;
+	}
+	strlcpy(part->reason, "other_partition", sizeof(part->reason));
+	snprintf(part->hint, sizeof(part->hint),
+			 "The record at offset " INT64_FORMAT " waits for a change that another partition brings.",
+			 offset);
+}
+
+/* Has the partition applied all that is known of its log? */
+static bool
+at_end(const CdcPartition *part)
+{
+	return part->mode == CDC_PARTITION_ACTIVE && part->nqueue == 0 &&
+		part->eof_offset >= 0 && part->next_offset >= part->eof_offset;
+}
+
+/* Can nothing of the tree move before something held does? */
+static bool
+group_blocked(const CdcPipeline *pipeline, Oid root)
+{
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		const CdcPartition *part = pipeline->parts[i];
+
+		if (feeds(pipeline, part, root) && part->mode == CDC_PARTITION_ACTIVE &&
+			!at_end(part))
+			return false;
+	}
+	return true;
+}
+
+/* Was the whole tree read up to ends learned after the partition was held? */
+static bool
+group_read(CdcPipeline *pipeline, const CdcPartition *held)
+{
+	bool		read = true;
+
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		const CdcPartition *part = pipeline->parts[i];
+
+		if (!feeds(pipeline, part, held->hold_relid))
+			continue;
+		if (part->end_serial <= held->hold_serial)
+		{
+			pipeline->ends_wanted = true;
+			return false;
+		}
+		read &= part->read_offset >= part->end_offset;
+	}
+	return read;
+}
+
+/* Did another partition of the tree move on since this one was tried? */
+static bool
+others_moved(const CdcPipeline *pipeline, const CdcPartition *held)
+{
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		const CdcPartition *part = pipeline->parts[i];
+
+		if (part != held && part->progress > held->tried_at &&
+			feeds(pipeline, part, held->hold_relid))
+			return true;
+	}
+	return false;
+}
+
+/* The first records of a partition's queue. */
+static const CdcRecord **
+pick_queue(CdcPartition *part, int max, int *n)
+{
+	const CdcRecord **records;
+
+	*n = Min(part->nqueue, max);
+	records = palloc(*n * sizeof(CdcRecord *));
+	for (int i = 0; i < *n; i++)
+		records[i] = &part->queue[i];
+	return records;
+}
+
+/* What all held partitions of the tree have at hand. */
+static const CdcRecord **
+pick_group(CdcPipeline *pipeline, Oid root, int *n)
+{
+	int64		left = (int64) cdc_guc_memory_limit * 1024;
+	const CdcRecord **records;
+	int			max = 0;
+
+	for (int i = 0; i < pipeline->nparts; i++)
+		max += pipeline->parts[i]->nqueue;
+	records = palloc(Max(max, 1) * sizeof(CdcRecord *));
+	*n = 0;
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		CdcPartition *part = pipeline->parts[i];
+
+		if (part->mode != CDC_PARTITION_HELD || !feeds(pipeline, part, root))
+			continue;
+		part->combined_at = pipeline->changes;
+		for (int q = 0; q < part->nqueue && left > 0; q++)
+		{
+			records[(*n)++] = &part->queue[q];
+			left -= part->queue[q].key.len + part->queue[q].value.len;
+		}
+	}
+	return records;
+}
+
+/*
+ * cdc_hold_pick: see pipeline_internal.h.  Order of chances: a queue that
+ * goes on; a partition whose peers moved; all of a blocked tree together;
+ * the same for the last time, with failures taken for what they are.
+ */
+const CdcRecord **
+cdc_hold_pick(CdcPipeline *pipeline, int *nrecords)
+{
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		CdcPartition *part = pipeline->parts[i];
+
+		if (part->mode == CDC_PARTITION_HELD && part->nqueue > 0 &&
+			(part->runnable || others_moved(pipeline, part)))
+		{
+			part->tried_at = pipeline->progress;
+			return pick_queue(part, Min(pipeline->subscription->options.batch_rows,
+										RETRY_RECORDS), nrecords);
+		}
+	}
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		CdcPartition *part = pipeline->parts[i];
+
+		if (part->mode != CDC_PARTITION_HELD || part->nqueue == 0 ||
+			!group_blocked(pipeline, part->hold_relid))
+			continue;
+		if (part->combined_at != pipeline->changes)
+			return pick_group(pipeline, part->hold_relid, nrecords);
+		if (group_read(pipeline, part))
+		{
+			part->hold_final = true;
+			return pick_group(pipeline, part->hold_relid, nrecords);
+		}
+	}
+	return NULL;
+}
+
+/*
+ * cdc_hold_check_sweep: kept rows go when all partitions have reached an end
+ * learned after the last of them was kept.
+ */
+void
+cdc_hold_check_sweep(CdcPipeline *pipeline)
+{
+	if (!cdc_moved_kept || pipeline->subscription->options.workers > 1)
+		return;
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		const CdcPartition *part = pipeline->parts[i];
+
+		if (part->stale)
+			continue;
+		if (part->end_serial <= pipeline->kept_serial ||
+			part->next_offset < part->end_offset)
+			return;
+	}
+	pipeline->sweep = true;
+}

@@ -1,0 +1,234 @@
+/*-------------------------------------------------------------------------
+ *
+ * pipeline.c
+ *		Records in, transactions out.
+ *
+ * Floor 8.  Holds what was read and not yet applied, and chooses the work of
+ * the next transaction: fresh records; else held ones that have a new
+ * chance; else positions that may move behind control records.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "decode.h"
+#include "pipeline_internal.h"
+
+/*
+ * cdc_pipeline_create makes the pipeline of a subscription, in a context
+ * under parent.  subscription must live as long.  Malloc memory hangs on it:
+ * call cdc_pipeline_free.
+ */
+CdcPipeline *
+cdc_pipeline_create(MemoryContext parent, const CdcSubscription *subscription)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "cdc_sink pipeline",
+												  ALLOCSET_DEFAULT_SIZES);
+	CdcPipeline *pipeline = MemoryContextAllocZero(context, sizeof(CdcPipeline));
+
+	pipeline->context = context;
+	pipeline->batch_context = AllocSetContextCreate(context, "cdc_sink batch",
+													ALLOCSET_DEFAULT_SIZES);
+	pipeline->subscription = subscription;
+	pipeline->decoder = cdc_decoder_find("debezium");
+	pipeline->decode = pipeline->decoder->open(&subscription->source);
+	if (pipeline->decode == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory while opening the decoder")));
+	pipeline->relmap = cdc_relmap_create(context, subscription);
+	pipeline->roots = MemoryContextAllocZero(context, Max(subscription->nmappings, 1) *
+											 sizeof(Oid));
+	return pipeline;
+}
+
+/* cdc_pipeline_free gives back everything, malloc memory included. */
+void
+cdc_pipeline_free(CdcPipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		cdc_arena_free(&pipeline->parts[i]->arena);
+		free(pipeline->parts[i]->queue);
+	}
+	cdc_arena_free(&pipeline->arena);
+	cdc_arena_free(&pipeline->event_arena);
+	pipeline->decoder->close(pipeline->decode);
+	MemoryContextDelete(pipeline->context);
+}
+
+/* Finds the mappings of a topic; they stand next to each other. */
+static void
+find_mappings(const CdcSubscription *subscription, CdcPartition *part)
+{
+	for (int i = 0; i < subscription->nmappings; i++)
+		if (strcmp(subscription->mappings[i].topic, part->topic) == 0)
+		{
+			if (part->nmappings++ == 0)
+				part->mappings = &subscription->mappings[i];
+			part->disabled |= !subscription->mappings[i].options.enabled;
+		}
+}
+
+/* cdc_pipeline_add_partition: see pipeline.h. */
+CdcPartition *
+cdc_pipeline_add_partition(CdcPipeline *pipeline, const char *topic,
+						   int32 partition, int64 next_offset)
+{
+	MemoryContext old = MemoryContextSwitchTo(pipeline->context);
+	CdcPartition *part = palloc0(sizeof(CdcPartition));
+
+	part->topic = pstrdup(topic);
+	part->partition = partition;
+	part->index = pipeline->nparts;
+	part->next_offset = part->read_offset = next_offset;
+	part->eof_offset = part->low_watermark = part->end_offset = -1;
+	part->last_ts_ms = part->skip_offset = part->combined_at = -1;
+	find_mappings(pipeline->subscription, part);
+	if ((pipeline->nparts & (pipeline->nparts - 1)) == 0)
+		pipeline->parts = pipeline->nparts == 0 ? palloc(sizeof(CdcPartition *)) :
+			repalloc(pipeline->parts, pipeline->nparts * 2 * sizeof(CdcPartition *));
+	pipeline->parts[pipeline->nparts++] = part;
+	MemoryContextSwitchTo(old);
+	return part;
+}
+
+/* cdc_pipeline_partition: see pipeline.h. */
+CdcPartition *
+cdc_pipeline_partition(CdcPipeline *pipeline, const char *topic,
+					   int32 partition)
+{
+	for (int i = 0; i < pipeline->nparts; i++)
+		if (pipeline->parts[i]->partition == partition &&
+			strcmp(pipeline->parts[i]->topic, topic) == 0)
+			return pipeline->parts[i];
+	return NULL;
+}
+
+/* cdc_pipeline_put: see pipeline.h. */
+void
+cdc_pipeline_put(CdcPipeline *pipeline, const CdcRecord *record)
+{
+	CdcPartition *part = pipeline->parts[record->part];
+
+	if (record->offset < part->read_offset ||
+		part->mode == CDC_PARTITION_STOPPED || part->stale || part->disabled)
+		return;
+	part->read_offset = record->offset + 1;
+	if (part->mode == CDC_PARTITION_HELD)
+	{
+		cdc_partition_hold_record(part, record);
+		pipeline->changes++;
+		return;
+	}
+	if (pipeline->nfresh == pipeline->maxfresh)
+	{
+		int			n = Max(1024, pipeline->maxfresh * 2);
+
+		pipeline->fresh = pipeline->fresh == NULL ?
+			MemoryContextAlloc(pipeline->context, n * sizeof(CdcRecord)) :
+			repalloc_huge(pipeline->fresh, n * sizeof(CdcRecord));
+		pipeline->maxfresh = n;
+	}
+	pipeline->fresh[pipeline->nfresh++] = *record;
+	pipeline->fresh_bytes += record->key.len + record->value.len;
+	if (pipeline->fresh_since == 0)
+		pipeline->fresh_since = GetCurrentTimestamp();
+}
+
+/* cdc_pipeline_eof: see pipeline.h. */
+void
+cdc_pipeline_eof(CdcPipeline *pipeline, int p, int64 offset)
+{
+	CdcPartition *part = pipeline->parts[p];
+
+	if (part->mode == CDC_PARTITION_STOPPED || offset < part->read_offset)
+		return;
+	if (part->eof_offset != offset && part->mode == CDC_PARTITION_HELD)
+		pipeline->changes++;
+	part->read_offset = offset;
+	part->eof_offset = offset;
+}
+
+/* cdc_pipeline_full: see pipeline.h. */
+bool
+cdc_pipeline_full(const CdcPipeline *pipeline)
+{
+	return pipeline->nfresh >= pipeline->subscription->options.batch_rows ||
+		pipeline->fresh_bytes >= pipeline->subscription->options.batch_bytes;
+}
+
+/* Can a position move behind control records, with nothing to apply? */
+static bool
+positions_behind(const CdcPipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		const CdcPartition *part = pipeline->parts[i];
+
+		if (part->mode == CDC_PARTITION_ACTIVE && !part->stale &&
+			!part->disabled && part->nqueue == 0 &&
+			part->read_offset > part->next_offset)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * cdc_pipeline_step: see pipeline.h.  What it allocates lives in
+ * batch_context until the next step.
+ */
+CdcStep
+cdc_pipeline_step(CdcPipeline *pipeline)
+{
+	const CdcRecord **records = NULL;
+	MemoryContext old;
+	CdcStep		step = CDC_STEP_IDLE;
+	int			n = 0;
+
+	MemoryContextReset(pipeline->batch_context);
+	pipeline->failure = NULL;
+	old = MemoryContextSwitchTo(pipeline->batch_context);
+	if (pipeline->nfresh > 0)
+	{
+		n = pipeline->nfresh;
+		records = palloc_extended(n * sizeof(CdcRecord *), MCXT_ALLOC_HUGE);
+		for (int i = 0; i < n; i++)
+			records[i] = &pipeline->fresh[i];
+	}
+	else
+		records = cdc_hold_pick(pipeline, &n);
+	if (records != NULL || pipeline->sweep || positions_behind(pipeline))
+		step = cdc_attempt(pipeline, records, n);
+	MemoryContextSwitchTo(old);
+	return step;
+}
+
+/* cdc_pipeline_ends_learned: see pipeline.h. */
+void
+cdc_pipeline_ends_learned(CdcPipeline *pipeline)
+{
+	pipeline->ends_wanted = false;
+	pipeline->changes++;
+	cdc_hold_check_sweep(pipeline);
+}
+
+/* cdc_pipeline_resume: see pipeline.h. */
+void
+cdc_pipeline_resume(CdcPipeline *pipeline, bool data_errors)
+{
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		CdcPartition *part = pipeline->parts[i];
+
+		if (part->mode == CDC_PARTITION_STOPPED &&
+			(data_errors || part->error_class == CDC_ERROR_CONFIGURATION))
+		{
+			cdc_partition_release(part);
+			cdc_partition_rewind(part);
+		}
+	}
+}

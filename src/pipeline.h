@@ -1,0 +1,94 @@
+/*-------------------------------------------------------------------------
+ *
+ * pipeline.h
+ *		The straight line from raw records to a committed batch.
+ *
+ * Floor 8.  Everything after "pull": takes bytes and is plain PostgreSQL, so
+ * that tests can feed recorded events without a broker.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CDC_PIPELINE_H
+#define CDC_PIPELINE_H
+
+#include "apply.h"
+#include "decode_api.h"
+#include "partition.h"
+
+typedef enum CdcStep
+{
+	CDC_STEP_IDLE,				/* nothing can be done before more arrives */
+	CDC_STEP_DONE,				/* a transaction was committed */
+	CDC_STEP_RETRY,				/* a transient error: try again after a pause */
+	CDC_STEP_FENCED				/* another worker moved a position: start over */
+} CdcStep;
+
+typedef struct CdcPipeline
+{
+	MemoryContext context;		/* lives as long as the subscription as loaded */
+	MemoryContext batch_context;	/* one step */
+	const CdcSubscription *subscription;
+	const CdcDecoder *decoder;
+	CdcDecodeState *decode;
+	CdcRelmap  *relmap;
+	int			nparts;
+	CdcPartition **parts;
+	int64		generation;		/* of this run of the worker; 0: unfenced test */
+	bool		in_caller;		/* inside the caller's transaction (tests) */
+
+	/* records read and not yet tried, of active partitions, in their order */
+	CdcArena	arena;
+	CdcRecord  *fresh;
+	int			nfresh;
+	int			maxfresh;
+	int64		fresh_bytes;
+	TimestampTz fresh_since;	/* when the first of them came; 0: none */
+
+	CdcArena	event_arena;	/* what is decoded in one attempt */
+
+	uint64		ends_serial;	/* number of the last asking for ends */
+	bool		ends_wanted;	/* a held partition needs them asked again */
+	uint64		kept_serial;	/* ends_serial when a moved row was last kept */
+	bool		sweep;			/* kept rows may go */
+	int64		progress;		/* grows with each committed batch */
+	int64		changes;		/* grows with progress and with each record put
+								 * into a queue: a new chance for held ones */
+	int			internal_tries; /* XX errors in a row */
+	Oid		   *roots;			/* of each mapping: cdc_relation_root */
+
+	/* of the last step */
+	CdcFailure *failure;		/* RETRY: why; in batch_context */
+	int			nrecords;		/* DONE: records that took effect */
+	int64		nbytes;
+	int64		last_ts_ms;
+} CdcPipeline;
+
+extern CdcPipeline *cdc_pipeline_create(MemoryContext parent,
+										const CdcSubscription *subscription);
+extern void cdc_pipeline_free(CdcPipeline *pipeline);
+/* Adds a partition at its stored position; the copy of topic is kept. */
+extern CdcPartition *cdc_pipeline_add_partition(CdcPipeline *pipeline,
+												const char *topic,
+												int32 partition,
+												int64 next_offset);
+/* The partition, or NULL. */
+extern CdcPartition *cdc_pipeline_partition(CdcPipeline *pipeline,
+											const char *topic, int32 partition);
+
+/*
+ * Takes a record that was copied into pipeline->arena.  One that is not the
+ * next (a repeat) is dropped; one of a held partition joins its queue.
+ */
+extern void cdc_pipeline_put(CdcPipeline *pipeline, const CdcRecord *record);
+/* The log of a partition was read up to offset. */
+extern void cdc_pipeline_eof(CdcPipeline *pipeline, int part, int64 offset);
+/* Are there as many records as one batch may have? */
+extern bool cdc_pipeline_full(const CdcPipeline *pipeline);
+/* Does one transaction's work, if there is any. */
+extern CdcStep cdc_pipeline_step(CdcPipeline *pipeline);
+/* The ends of all partitions were asked for again (end_offset, end_serial). */
+extern void cdc_pipeline_ends_learned(CdcPipeline *pipeline);
+/* Lets stopped partitions of these error classes try again. */
+extern void cdc_pipeline_resume(CdcPipeline *pipeline, bool data_errors);
+
+#endif							/* CDC_PIPELINE_H */

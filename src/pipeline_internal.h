@@ -1,0 +1,45 @@
+/*-------------------------------------------------------------------------
+ *
+ * pipeline_internal.h
+ *		What pipeline.c, attempt.c and hold.c share.
+ *
+ * Floor 8.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CDC_PIPELINE_INTERNAL_H
+#define CDC_PIPELINE_INTERNAL_H
+
+#include "pipeline.h"
+
+/* --- attempt.c: one transaction --- */
+
+/*
+ * Applies records (in their order; of each partition from its position on)
+ * and moves the positions.  Partitions without records whose log was read
+ * further than their position move too.
+ */
+extern CdcStep cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records,
+						   int nrecords);
+
+/* --- hold.c: partitions that wait for each other --- */
+
+/* Reads the roots of all mappings again; needs a transaction. */
+extern void cdc_hold_refresh_roots(CdcPipeline *pipeline);
+/* Do several partitions feed the partition tree of this root? */
+extern bool cdc_hold_several(const CdcPipeline *pipeline, Oid root);
+/* others_pending of CdcApplyContext; arg is the pipeline. */
+extern bool cdc_hold_others_pending(void *arg, const CdcRelation *rel,
+									const CdcEvent *event);
+/* Holds the partition before a record. */
+extern void cdc_hold_before(CdcPipeline *pipeline, CdcPartition *part,
+							CdcHoldCause cause, Oid root, int64 offset);
+/*
+ * What held partitions can try now: records of one queue, or of several
+ * together; palloc'd list, NULL where nothing can be tried.
+ */
+extern const CdcRecord **cdc_hold_pick(CdcPipeline *pipeline, int *nrecords);
+/* After ends were learned: may kept rows of key changes go? */
+extern void cdc_hold_check_sweep(CdcPipeline *pipeline);
+
+#endif							/* CDC_PIPELINE_INTERNAL_H */

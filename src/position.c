@@ -1,0 +1,229 @@
+/*-------------------------------------------------------------------------
+ *
+ * position.c
+ *		Positions of partitions, fenced by generation.
+ *
+ * Floor 4.  cdc_position_store is the heart of exactly-once: one row must
+ * match position and generation, in the transaction of the data, or all of
+ * it is rolled back.  A worker that was stopped and continued, or a twin,
+ * finds another generation there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+
+#include "catalog.h"
+#include "position.h"
+
+bool		cdc_position_fenced = false;
+
+#define ROW \
+	"subscription OPERATOR(pg_catalog.=) $1 AND topic OPERATOR(pg_catalog.=) $2 " \
+	"AND partition OPERATOR(pg_catalog.=) $3"
+#define ROW_TYPES	NAMEOID, TEXTOID, INT4OID
+
+static CdcStatement load = {
+	.sql = "SELECT topic, partition, next_offset, skip_offset FROM cdc_sink.position "
+	"WHERE subscription OPERATOR(pg_catalog.=) $1 ORDER BY topic, partition",
+	.nargs = 1,
+	.types = {NAMEOID}
+};
+
+static CdcStatement take_generation = {
+	.sql = "SELECT pg_catalog.nextval('cdc_sink.generation_seq')"
+};
+
+static CdcStatement create = {
+	.sql = "INSERT INTO cdc_sink.position (subscription, topic, partition, next_offset) "
+	"VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+	.nargs = 4,
+	.types = {ROW_TYPES, INT8OID}
+};
+
+static CdcStatement claim = {
+	.sql = "UPDATE cdc_sink.position SET generation = $4 WHERE " ROW " RETURNING next_offset",
+	.nargs = 4,
+	.types = {ROW_TYPES, INT8OID}
+};
+
+static CdcStatement store = {
+	.sql = "UPDATE cdc_sink.position SET next_offset = $6 WHERE " ROW
+	" AND generation OPERATOR(pg_catalog.=) $4 AND next_offset OPERATOR(pg_catalog.=) $5",
+	.nargs = 6,
+	.types = {ROW_TYPES, INT8OID, INT8OID, INT8OID}
+};
+
+/* the row as it was before the update tells whether the topic was met */
+static CdcStatement meet = {
+	.sql = "UPDATE cdc_sink.mapping m SET met = true FROM (SELECT id, met FROM cdc_sink.mapping "
+	"WHERE subscription OPERATOR(pg_catalog.=) $1 AND topic OPERATOR(pg_catalog.=) $2 FOR UPDATE) o "
+	"WHERE m.id OPERATOR(pg_catalog.=) o.id RETURNING o.met",
+	.nargs = 2,
+	.types = {NAMEOID, TEXTOID}
+};
+
+/*
+ * Runs a statement as the extension's owner.  SPI is left connected: the
+ * caller reads the result and calls SPI_finish.
+ */
+static uint64
+run(CdcStatement *statement, Datum *values)
+{
+	CdcCatalogScope scope;
+	uint64		n;
+
+	SPI_connect();
+	cdc_catalog_enter(&scope);
+	n = cdc_catalog_execute(statement, values, NULL);
+	cdc_catalog_leave(&scope);
+	return n;
+}
+
+/* Parameters that name a partition. */
+static void
+name_partition(Datum *values, const char *subscription, const char *topic,
+			   int32 partition)
+{
+	values[0] = DirectFunctionCall1(namein, CStringGetDatum(subscription));
+	values[1] = CStringGetTextDatum(topic);
+	values[2] = Int32GetDatum(partition);
+}
+
+/* cdc_position_load: see position.h. */
+int
+cdc_position_load(const char *subscription, CdcPosition **positions)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Datum		values[1];
+	uint64		n;
+	CdcPosition *list;
+
+	values[0] = DirectFunctionCall1(namein, CStringGetDatum(subscription));
+	n = run(&load, values);
+	list = MemoryContextAlloc(caller, Max(n, 1) * sizeof(CdcPosition));
+	for (uint64 i = 0; i < n; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+		char	   *topic = SPI_getvalue(tuple, desc, 1);
+
+		list[i].topic = MemoryContextStrdup(caller, topic);
+		list[i].partition = DatumGetInt32(SPI_getbinval(tuple, desc, 2, &isnull));
+		list[i].next_offset = DatumGetInt64(SPI_getbinval(tuple, desc, 3, &isnull));
+		list[i].skip_offset = DatumGetInt64(SPI_getbinval(tuple, desc, 4, &isnull));
+		if (isnull)
+			list[i].skip_offset = -1;
+	}
+	SPI_finish();
+	*positions = list;
+	return (int) n;
+}
+
+/* The one bigint of a one-row result. */
+static int64
+result_int64(void)
+{
+	bool		isnull;
+
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+									   SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/* cdc_position_new_generation: see position.h. */
+int64
+cdc_position_new_generation(void)
+{
+	int64		generation;
+
+	run(&take_generation, NULL);
+	generation = result_int64();
+	SPI_finish();
+	return generation;
+}
+
+/* cdc_position_create: see position.h.  A row that is there stays. */
+void
+cdc_position_create(const char *subscription, const char *topic,
+					int32 partition, int64 next_offset)
+{
+	Datum		values[4];
+
+	name_partition(values, subscription, topic, partition);
+	values[3] = Int64GetDatum(next_offset);
+	run(&create, values);
+	SPI_finish();
+}
+
+/* cdc_position_claim: see position.h.  ERROR 55000 where there is no row. */
+int64
+cdc_position_claim(const char *subscription, const char *topic,
+				   int32 partition, int64 generation)
+{
+	Datum		values[4];
+	int64		next_offset;
+
+	name_partition(values, subscription, topic, partition);
+	values[3] = Int64GetDatum(generation);
+	if (run(&claim, values) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("position of topic \"%s\" partition %d has gone",
+						topic, partition)));
+	next_offset = result_int64();
+	SPI_finish();
+	return next_offset;
+}
+
+/* cdc_position_store: see position.h. */
+void
+cdc_position_store(const char *subscription, const char *topic,
+				   int32 partition, int64 generation, int64 expected,
+				   int64 next)
+{
+	Datum		values[6];
+	uint64		n;
+
+	name_partition(values, subscription, topic, partition);
+	values[3] = Int64GetDatum(generation);
+	values[4] = Int64GetDatum(expected);
+	values[5] = Int64GetDatum(next);
+	n = run(&store, values);
+	SPI_finish();
+	if (n != 1)
+	{
+		cdc_position_fenced = true;
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("position of topic \"%s\" partition %d was moved by somebody else",
+						topic, partition),
+				 errdetail("Expected offset " INT64_FORMAT " of worker generation " INT64_FORMAT ".",
+						   expected, generation)));
+	}
+}
+
+/* cdc_position_meet_topic: see position.h. */
+bool
+cdc_position_meet_topic(const char *subscription, const char *topic)
+{
+	Datum		values[2];
+	uint64		n;
+	bool		met = false;
+
+	values[0] = DirectFunctionCall1(namein, CStringGetDatum(subscription));
+	values[1] = CStringGetTextDatum(topic);
+	n = run(&meet, values);
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool		isnull;
+
+		met |= DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i],
+										  SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	SPI_finish();
+	return met;
+}

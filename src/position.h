@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ *
+ * position.h
+ *		cdc_sink.position: where each partition stands.
+ *
+ * Floor 4.  Every function needs a transaction and works as the extension's
+ * owner.  Positions are read from the table only, and move only in the
+ * transaction that applies the records.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CDC_POSITION_H
+#define CDC_POSITION_H
+
+#include "partition.h"
+
+typedef struct CdcPosition
+{
+	char	   *topic;
+	int32		partition;
+	int64		next_offset;
+	int64		skip_offset;	/* -1: none */
+} CdcPosition;
+
+/* Stored positions of a subscription, palloc'd; returns how many. */
+extern int	cdc_position_load(const char *subscription, CdcPosition **positions);
+/* A number that no other run of a worker has. */
+extern int64 cdc_position_new_generation(void);
+/* Adds the position of a partition met for the first time. */
+extern void cdc_position_create(const char *subscription, const char *topic,
+								int32 partition, int64 next_offset);
+/*
+ * Makes this generation the one that may move the partition, and returns its
+ * position; waits for a transaction of the generation before.
+ */
+extern int64 cdc_position_claim(const char *subscription, const char *topic,
+								int32 partition, int64 generation);
+/*
+ * Moves a partition from expected to next.  ERROR 40001 where it is not at
+ * expected or belongs to another generation; cdc_position_fenced is set then.
+ */
+extern void cdc_position_store(const char *subscription, const char *topic,
+							   int32 partition, int64 generation,
+							   int64 expected, int64 next);
+extern bool cdc_position_fenced;
+
+/* Was the topic met before (present or missing)?  Remembers that it was. */
+extern bool cdc_position_meet_topic(const char *subscription, const char *topic);
+
+#endif							/* CDC_POSITION_H */

@@ -1,0 +1,314 @@
+/*-------------------------------------------------------------------------
+ *
+ * relmap.c
+ *		Relations of a subscription, made ready to apply.
+ *
+ * Floor 5.  Called by route.c and the appliers.  The one hard thing is
+ * invalidation: a relcache callback may fire at any lock or catalog access,
+ * so it only clears the valid flag; the entry is rebuilt by the next
+ * cdc_relmap_get, never in the middle of a range.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "nodes/bitmapset.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "relmap.h"
+#include "relmap_internal.h"
+#include "target.h"
+
+/* the one map of this process, for the invalidation callback */
+static CdcRelmap *current_relmap = NULL;
+
+/*
+ * Relcache callback: marks the relation (or all of them) for rebuilding.
+ * May run at any time, so it touches nothing but the flag.
+ */
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	if (current_relmap == NULL)
+		return;
+	for (CdcRelation *rel = current_relmap->relations; rel; rel = rel->next)
+		if (relid == InvalidOid || rel->relid == relid)
+			rel->valid = false;
+}
+
+/* Forgets the map when its memory goes. */
+static void
+relmap_reset_callback(void *arg)
+{
+	if (current_relmap == arg)
+		current_relmap = NULL;
+}
+
+/*
+ * cdc_relmap_create makes the empty map of a subscription, in a context
+ * under parent; deleting parent frees everything, saved plans included.
+ */
+CdcRelmap *
+cdc_relmap_create(MemoryContext parent, const CdcSubscription *subscription)
+{
+	static bool registered = false;
+	MemoryContext context = AllocSetContextCreate(parent, "cdc_sink relations",
+												  ALLOCSET_DEFAULT_SIZES);
+	CdcRelmap  *relmap = MemoryContextAllocZero(context, sizeof(CdcRelmap));
+	MemoryContextCallback *callback = MemoryContextAllocZero(context,
+															 sizeof(MemoryContextCallback));
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+		registered = true;
+	}
+	relmap->context = context;
+	relmap->subscription = subscription;
+	callback->func = relmap_reset_callback;
+	callback->arg = relmap;
+	MemoryContextRegisterResetCallback(context, callback);
+	current_relmap = relmap;
+	return relmap;
+}
+
+/*
+ * cdc_relation_root returns the top of the partition tree of a relation, or
+ * the relation itself; InvalidOid where it is gone.
+ */
+Oid
+cdc_relation_root(Oid relid)
+{
+	List	   *ancestors;
+	Oid			root = relid;
+
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		return InvalidOid;
+	if (get_rel_relispartition(relid))
+	{
+		ancestors = get_partition_ancestors(relid);
+		if (ancestors != NIL)
+			root = llast_oid(ancestors);
+		list_free(ancestors);
+	}
+	return root;
+}
+
+/* Is the column one of those that the record's coordinates fill? */
+static CdcMetaColumn
+meta_column(const char *name)
+{
+	if (strncmp(name, "__", 2) != 0)
+		return CDC_META_NONE;
+	if (strcmp(name, "__op") == 0)
+		return CDC_META_OP;
+	if (strcmp(name, "__topic") == 0)
+		return CDC_META_TOPIC;
+	if (strcmp(name, "__partition") == 0)
+		return CDC_META_PARTITION;
+	if (strcmp(name, "__offset") == 0)
+		return CDC_META_OFFSET;
+	if (strcmp(name, "__ts_ms") == 0)
+		return CDC_META_TS_MS;
+	return CDC_META_NONE;
+}
+
+/*
+ * Reads the columns of the relation; generated ones are kept by name only.
+ * Allocates in the relation's context, which is current.
+ */
+static void
+load_columns(CdcRelation *rel, Relation heap)
+{
+	TupleDesc	desc = RelationGetDescr(heap);
+
+	rel->columns = palloc0(desc->natts * sizeof(CdcColumn));
+	rel->generated = palloc0(desc->natts * sizeof(char *));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+		CdcColumn  *column;
+
+		if (attr->attisdropped)
+			continue;
+		if (attr->attgenerated)
+		{
+			rel->generated[rel->ngenerated++] = pstrdup(NameStr(attr->attname));
+			continue;
+		}
+		column = &rel->columns[rel->ncolumns++];
+		column->attnum = attr->attnum;
+		column->name = pstrdup(NameStr(attr->attname));
+		column->typid = attr->atttypid;
+		column->typmod = attr->atttypmod;
+		column->collation = attr->attcollation;
+		column->notnull = attr->attnotnull;
+		column->identity_always = (attr->attidentity == ATTRIBUTE_IDENTITY_ALWAYS);
+		column->meta = meta_column(column->name);
+		rel->has_meta |= (column->meta != CDC_META_NONE);
+		rel->has_toastable |= (attr->attlen == -1);
+	}
+}
+
+/* Index of the column with this attribute number, or -1. */
+static int
+column_by_attnum(const CdcRelation *rel, AttrNumber attnum)
+{
+	for (int i = 0; i < rel->ncolumns; i++)
+		if (rel->columns[i].attnum == attnum)
+			return i;
+	return -1;
+}
+
+/*
+ * Index of the column called so, or -1.  Linear: it runs once per field and
+ * shape of rows, not per row.
+ */
+int
+cdc_relmap_column(const CdcRelation *rel, const char *name)
+{
+	for (int i = 0; i < rel->ncolumns; i++)
+		if (strcmp(rel->columns[i].name, name) == 0)
+			return i;
+	return -1;
+}
+
+/* Reads the primary key as indexes into the columns. */
+static void
+load_primary_key(CdcRelation *rel, Relation heap)
+{
+	Bitmapset  *attrs = RelationGetIndexAttrBitmap(heap,
+												   INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	int			bit = -1;
+
+	rel->pk = palloc0(Max(bms_num_members(attrs), 1) * sizeof(int));
+	while ((bit = bms_next_member(attrs, bit)) >= 0)
+	{
+		int			column = column_by_attnum(rel,
+											  bit + FirstLowInvalidHeapAttributeNumber);
+
+		if (column >= 0)
+			rel->pk[rel->npk++] = column;
+	}
+}
+
+/*
+ * Builds the entry of a mapping: checks the target, reads its columns and
+ * key.  The lock on the relation is kept to the end of the transaction.
+ */
+static void
+relation_load(CdcRelmap *relmap, CdcRelation *rel)
+{
+	const CdcMapping *mapping = rel->mapping;
+	Relation	heap = try_relation_open(mapping->relid, RowExclusiveLock);
+	MemoryContext old;
+	char	   *name;
+
+	if (heap == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation %s of the mapping of topic \"%s\" does not exist",
+						mapping->relation_name, mapping->topic),
+				 errhint("Create the table and map the topic to it again with cdc_sink.remove_mapping(…, keep_position => true) and cdc_sink.add_mapping.")));
+	name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(heap)),
+									  RelationGetRelationName(heap));
+	if (strcmp(name, mapping->relation_name) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("relation %s of the mapping of topic \"%s\" is now called %s",
+						mapping->relation_name, mapping->topic, name),
+				 errhint("Map the topic again with cdc_sink.remove_mapping(…, keep_position => true) and cdc_sink.add_mapping, or give the relation its name back.")));
+	rel->relowner = heap->rd_rel->relowner;
+	cdc_relation_check(heap, relmap->subscription->options.run_as_owner ?
+					   relmap->subscription->owner : rel->relowner);
+
+	old = MemoryContextSwitchTo(rel->context);
+	rel->relid = mapping->relid;
+	rel->root_relid = cdc_relation_root(mapping->relid);
+	rel->name = pstrdup(name);
+	load_columns(rel, heap);
+	load_primary_key(rel, heap);
+	rel->other_unique = cdc_relmap_other_unique(heap);
+	MemoryContextSwitchTo(old);
+	table_close(heap, NoLock);
+	rel->valid = true;
+}
+
+/* Finds the entry of a mapping; an invalid one is emptied for rebuilding. */
+static CdcRelation *
+relation_find(CdcRelmap *relmap, const CdcMapping *mapping)
+{
+	for (CdcRelation **link = &relmap->relations; *link; link = &(*link)->next)
+	{
+		CdcRelation *rel = *link;
+
+		if (rel->mapping != mapping)
+			continue;
+		if (rel->valid)
+			return rel;
+		*link = rel->next;
+		MemoryContextDelete(rel->context);
+		break;
+	}
+	return NULL;
+}
+
+/* Saved plans are not freed with the relation's context; this frees them. */
+static void
+free_plans(void *arg)
+{
+	for (CdcPlan *plan = ((CdcRelation *) arg)->plans; plan; plan = plan->next)
+		if (plan->plan)
+			SPI_freeplan(plan->plan);
+}
+
+/*
+ * cdc_relmap_get: see relmap.h.
+ */
+CdcRelation *
+cdc_relmap_get(CdcRelmap *relmap, const CdcMapping *mapping)
+{
+	CdcRelation *rel;
+	MemoryContext context;
+	MemoryContextCallback *callback;
+
+	/* the lock first: it brings the invalidations that matter */
+	if (OidIsValid(mapping->relid))
+		LockRelationOid(mapping->relid, RowExclusiveLock);
+	rel = relation_find(relmap, mapping);
+	if (rel)
+		return rel;
+
+	context = AllocSetContextCreate(relmap->context, "cdc_sink relation",
+									ALLOCSET_DEFAULT_SIZES);
+	rel = MemoryContextAllocZero(context, sizeof(CdcRelation));
+	rel->context = context;
+	rel->mapping = mapping;
+	rel->name = mapping->relation_name;
+	callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
+	callback->func = free_plans;
+	callback->arg = rel;
+	MemoryContextRegisterResetCallback(context, callback);
+	PG_TRY();
+	{
+		relation_load(relmap, rel);
+	}
+	PG_CATCH();
+	{
+		MemoryContextDelete(context);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	rel->next = relmap->relations;
+	relmap->relations = rel;
+	return rel;
+}

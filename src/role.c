@@ -1,0 +1,74 @@
+/*-------------------------------------------------------------------------
+ *
+ * role.c
+ *		As whom rows are converted and applied.
+ *
+ * Floor 5.  The worker's session belongs to the subscription's owner; a
+ * table's own code must not get that owner's rights (CVE-2026-44477 and its
+ * like), so it runs as the table's owner, who cannot climb back from a
+ * security-restricted operation.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+
+#include "compat.h"
+#include "role.h"
+
+/*
+ * cdc_role_begin opens a stretch; settings changed until cdc_role_end are
+ * undone there.
+ */
+void
+cdc_role_begin(CdcRoleScope *scope, const CdcSubscription *subscription)
+{
+	scope->subscription = subscription;
+	GetUserIdAndSecContext(&scope->saved_user, &scope->saved_sec_context);
+	scope->guc_level = NewGUCNestLevel();
+	scope->role = InvalidOid;
+}
+
+/*
+ * cdc_role_become: see role.h.  ERROR 42501 where the subscription's owner
+ * may not act as the table's owner.
+ */
+void
+cdc_role_become(CdcRoleScope *scope, const CdcRelation *rel)
+{
+	if (scope->subscription->options.run_as_owner || scope->role == rel->relowner)
+		return;
+	cdc_role_return(scope);
+	if (!cdc_compat_can_set_role(scope->saved_user, rel->relowner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" cannot SET ROLE to \"%s\"",
+						GetUserNameFromId(scope->saved_user, true),
+						GetUserNameFromId(rel->relowner, true)),
+				 errdetail("Changes of %s are applied as its owner.", rel->name),
+				 errhint("Grant the role to the subscription's owner, or set run_as_owner.")));
+	SetUserIdAndSecContext(rel->relowner, scope->saved_sec_context |
+						   SECURITY_RESTRICTED_OPERATION);
+	scope->role = rel->relowner;
+}
+
+/* cdc_role_return: see role.h. */
+void
+cdc_role_return(CdcRoleScope *scope)
+{
+	if (!OidIsValid(scope->role))
+		return;
+	SetUserIdAndSecContext(scope->saved_user, scope->saved_sec_context);
+	scope->role = InvalidOid;
+}
+
+/* cdc_role_end closes the stretch. */
+void
+cdc_role_end(CdcRoleScope *scope)
+{
+	cdc_role_return(scope);
+	AtEOXact_GUC(false, scope->guc_level);
+}

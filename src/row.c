@@ -1,0 +1,323 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.c
+ *		From an event's members to the values of a relation's columns.
+ *
+ * Floor 5.  Runs per event and per field, so a row's members are first
+ * expected in the order of the row before: one memcmp finds the field.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "errors.h"
+#include "relmap.h"
+#include "relmap_internal.h"
+
+/* Schema of a field of a struct, or NULL. */
+const CdcSchema *
+cdc_schema_field(const CdcSchema *schema, const char *name, int32 len)
+{
+	if (schema == NULL || schema->type != CDC_CONNECT_STRUCT)
+		return NULL;
+	for (int i = 0; i < schema->nfields; i++)
+		if (schema->fields[i].field_len == len &&
+			memcmp(schema->fields[i].field, name, len) == 0)
+			return &schema->fields[i];
+	return NULL;
+}
+
+/* Was this field added by the flattening transform? */
+static bool
+is_added_field(const CdcSourceSettings *source, const char *name)
+{
+	if (strcmp(name, "__deleted") == 0)
+		return true;
+	for (int i = 0; i < source->nadd_fields; i++)
+		if (strcmp(source->add_fields[i], name) == 0)
+			return true;
+	/* nothing said: the transform's default prefix */
+	return source->nadd_fields == 0 && strncmp(name, "__", 2) == 0;
+}
+
+/* Name of the column for a field, or NULL where the mapping drops it. */
+static const char *
+mapped_name(const CdcMapping *mapping, const char *name)
+{
+	for (int i = 0; i < mapping->ncolumns; i++)
+		if (strcmp(mapping->fields[i], name) == 0)
+			return mapping->columns[i];
+	return name;
+}
+
+/* Is it the name of a generated column, which is never written? */
+static bool
+is_generated(const CdcRelation *rel, const char *name)
+{
+	for (int i = 0; i < rel->ngenerated; i++)
+		if (strcmp(rel->generated[i], name) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * cdc_field_resolve decides what becomes of a field and fills *field, in the
+ * relation's context.  Raises where no value of the field's type can become
+ * the column's.
+ */
+void
+cdc_field_resolve(CdcRelation *rel, const CdcEvent *event, const char *name,
+				  int32 len, const CdcSchema *schema, bool in_key,
+				  CdcField *field)
+{
+	MemoryContext old = MemoryContextSwitchTo(rel->context);
+	const CdcSourceSettings *source = &rel->mapping->subscription->source;
+	const char *column;
+
+	field->name = pnstrdup(name, len);
+	field->len = len;
+	field->column = -1;
+	field->conv = NULL;
+	column = mapped_name(rel->mapping, field->name);
+	if (column == NULL)
+		field->use = CDC_FIELD_DROPPED;
+	else if ((field->column = cdc_relmap_column(rel, column)) >= 0)
+	{
+		const CdcColumn *target = &rel->columns[field->column];
+
+		field->use = CDC_FIELD_COLUMN;
+		cdc_error_position.field = field->name;
+		field->conv = cdc_convert_prepare(schema, source, target->typid,
+										  target->typmod);
+		cdc_error_position.field = NULL;
+	}
+	else if (is_generated(rel, column))
+		field->use = CDC_FIELD_GENERATED;
+	else if (event->flattened && is_added_field(source, field->name))
+		field->use = CDC_FIELD_ADDED;
+	else
+		field->use = CDC_FIELD_UNKNOWN;
+	MemoryContextSwitchTo(old);
+}
+
+/* The field map for rows of this schema, made on first use. */
+static CdcFieldMap *
+field_map(CdcRelation *rel, const CdcSchema *schema)
+{
+	CdcFieldMap **link = &rel->field_maps;
+	CdcFieldMap *map;
+
+	for (; *link; link = &(*link)->next)
+		if ((*link)->schema == schema)
+		{
+			/* to the front: the next row will most likely ask for it again */
+			map = *link;
+			*link = map->next;
+			map->next = rel->field_maps;
+			rel->field_maps = map;
+			return map;
+		}
+	map = MemoryContextAllocZero(rel->context, sizeof(CdcFieldMap));
+	map->schema = schema;
+	map->next = rel->field_maps;
+	rel->field_maps = map;
+	return map;
+}
+
+/*
+ * The field called so, looked for where the last row had it, then anywhere,
+ * then made.
+ */
+static CdcField *
+field_lookup(CdcRelation *rel, CdcFieldMap *map, const CdcEvent *event,
+			 const CdcJsonNode *name, int position)
+{
+	CdcField   *field;
+
+	if (position < map->nfields)
+	{
+		field = &map->fields[position];
+		if (field->len == (int32) name->len &&
+			memcmp(field->name, name->text, name->len) == 0)
+			return field;
+	}
+	for (int i = 0; i < map->nfields; i++)
+		if (map->fields[i].len == (int32) name->len &&
+			memcmp(map->fields[i].name, name->text, name->len) == 0)
+			return &map->fields[i];
+	if (map->nfields == map->maxfields)
+	{
+		map->maxfields = Max(16, map->maxfields * 2);
+		field = MemoryContextAlloc(rel->context,
+								   map->maxfields * sizeof(CdcField));
+		if (map->nfields > 0)
+		{
+			memcpy(field, map->fields, map->nfields * sizeof(CdcField));
+			pfree(map->fields);
+		}
+		map->fields = field;
+	}
+	field = &map->fields[map->nfields];
+	cdc_field_resolve(rel, event, name->text, name->len,
+					  cdc_schema_field(map->schema, name->text, name->len),
+					  false, field);
+	map->nfields++;
+	return field;
+}
+
+/* ERROR: the event has a field that the relation lacks. */
+static void
+unknown_field(const CdcRelation *rel, const CdcField *field)
+{
+	cdc_error_position.field = field->name;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("field \"%s\" has no column in %s", field->name, rel->name),
+			 errhint("Add the column to the table, name another column or null for it in the mapping's columns, or set on_unknown_column to ignore.")));
+}
+
+/* cdc_row_alloc gives the row its arrays, in CurrentMemoryContext, unset. */
+void
+cdc_row_alloc(const CdcRelation *rel, CdcRow *row)
+{
+	int			n = Max(rel->ncolumns, 1);
+	char	   *block = palloc(n * (sizeof(Datum) + sizeof(bool) + sizeof(uint8)));
+
+	row->values = (Datum *) block;
+	row->nulls = (bool *) (block + n * sizeof(Datum));
+	row->set = (uint8 *) (row->nulls + n);
+	memset(row->set, CDC_UNSET, n);
+	row->has_unchanged = false;
+}
+
+/* Converts one member into its column of the row. */
+static void
+set_value(CdcField *field, const CdcJsonNode *value, CdcRow *row)
+{
+	cdc_error_position.field = field->name;
+	row->values[field->column] = cdc_convert_value(field->conv, value,
+												   &row->nulls[field->column]);
+	row->set[field->column] = CDC_SET;
+}
+
+/*
+ * cdc_row_build fills a row from the members of before or after.  Datums go
+ * to CurrentMemoryContext; values may point into the event's arena.  Raises
+ * data errors of single values, and 42703 for an unknown field.
+ */
+void
+cdc_row_build(CdcRelation *rel, const CdcEvent *event,
+			  const CdcJsonNode *object, CdcRow *row)
+{
+	CdcFieldMap *map = field_map(rel, event->row_schema);
+	const CdcJsonNode *name = cdc_json_first(object);
+
+	cdc_row_alloc(rel, row);
+	for (uint32 i = 0; i < object->nchildren; i++)
+	{
+		const CdcJsonNode *value = cdc_json_next(name);
+		CdcField   *field = field_lookup(rel, map, event, name, i);
+
+		switch (field->use)
+		{
+			case CDC_FIELD_COLUMN:
+				cdc_error_position.in_value = true;
+				if (field->conv->nplaceholders > 0 && object == event->after &&
+					cdc_convert_is_placeholder(field->conv, value))
+				{
+					row->set[field->column] = CDC_UNCHANGED;
+					row->has_unchanged = true;
+				}
+				else
+					set_value(field, value, row);
+				cdc_error_position.in_value = false;
+				break;
+			case CDC_FIELD_UNKNOWN:
+				if (rel->mapping->options.on_unknown_column != CDC_UNKNOWN_COLUMN_IGNORE)
+					unknown_field(rel, field);
+				break;
+			case CDC_FIELD_DROPPED:
+			case CDC_FIELD_GENERATED:
+			case CDC_FIELD_ADDED:
+				break;
+		}
+		name = cdc_json_next(value);
+	}
+	cdc_error_position.field = NULL;
+}
+
+/* A metadata value as the JSON node that its converter reads. */
+static void
+meta_node(const CdcEvent *event, char op, CdcMetaColumn meta, char *buffer,
+		  size_t size, CdcJsonNode *node)
+{
+	const CdcRecord *record = event->record;
+
+	memset(node, 0, sizeof(*node));
+	node->span = 1;
+	node->type = CDC_JSON_NUMBER;
+	node->text = buffer;
+	switch (meta)
+	{
+		case CDC_META_OP:
+			node->type = CDC_JSON_STRING;
+			snprintf(buffer, size, "%c", op);
+			break;
+		case CDC_META_TOPIC:
+			node->type = CDC_JSON_STRING;
+			node->text = record->topic;
+			break;
+		case CDC_META_PARTITION:
+			snprintf(buffer, size, "%d", record->partition);
+			break;
+		case CDC_META_OFFSET:
+			snprintf(buffer, size, INT64_FORMAT, record->offset);
+			break;
+		case CDC_META_TS_MS:
+			if (event->ts_ms < 0 && record->ts_ms < 0)
+				node->type = CDC_JSON_NULL;
+			snprintf(buffer, size, INT64_FORMAT,
+					 event->ts_ms >= 0 ? event->ts_ms : record->ts_ms);
+			break;
+		case CDC_META_NONE:
+			break;
+	}
+	node->len = strlen(node->text);
+}
+
+/*
+ * cdc_row_fill_meta fills the columns __op, __topic, __partition, __offset
+ * and __ts_ms that the relation has and the event did not bring itself.
+ */
+void
+cdc_row_fill_meta(CdcRelation *rel, const CdcEvent *event, char op, CdcRow *row)
+{
+	if (!rel->has_meta)
+		return;
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		CdcColumn  *column = &rel->columns[i];
+		CdcJsonNode node;
+		char		buffer[32];
+
+		if (column->meta == CDC_META_NONE || row->set[i] == CDC_SET)
+			continue;
+		if (column->meta_conv == NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(rel->context);
+
+			column->meta_conv = cdc_convert_prepare(NULL,
+													&rel->mapping->subscription->source,
+													column->typid, column->typmod);
+			MemoryContextSwitchTo(old);
+		}
+		meta_node(event, op, column->meta, buffer, sizeof(buffer), &node);
+		cdc_error_position.field = column->name;
+		row->values[i] = cdc_convert_value(column->meta_conv, &node,
+										   &row->nulls[i]);
+		row->set[i] = CDC_SET;
+	}
+	cdc_error_position.field = NULL;
+}
