@@ -88,6 +88,6 @@ is($read->safe_psql('postgres', 'SELECT count(*), count(DISTINCT (__partition, _
 
 $kafka->remove_connector('shop', $writer);
 $read->stop('fast');
-ok_no_crash($read, 1);
+ok_no_crash($read, stops => 1);
 $writer->stop;
 done_testing();
