@@ -2,5 +2,5 @@ CREATE TABLE t (
 	id int PRIMARY KEY,
 	d date,
 	t time,
-	ts timestamp
+	ts timestamp(3)
 );

@@ -1,4 +1,5 @@
--- Types of these names whose input keeps the text: what the converter writes, where the extension is not installed.
+-- Types of these names whose input keeps the text, made members of an extension of that name: shows what the converter
+-- writes where the real extension is not installed.
 CREATE TYPE geometry;
 CREATE FUNCTION geometry_in(cstring) RETURNS geometry AS 'textin' LANGUAGE internal IMMUTABLE STRICT;
 CREATE FUNCTION geometry_out(geometry) RETURNS cstring AS 'textout' LANGUAGE internal IMMUTABLE STRICT;
@@ -7,6 +8,9 @@ CREATE TYPE geography;
 CREATE FUNCTION geography_in(cstring) RETURNS geography AS 'textin' LANGUAGE internal IMMUTABLE STRICT;
 CREATE FUNCTION geography_out(geography) RETURNS cstring AS 'textout' LANGUAGE internal IMMUTABLE STRICT;
 CREATE TYPE geography (INPUT = geography_in, OUTPUT = geography_out, LIKE = text);
+INSERT INTO pg_extension SELECT oid, 'postgis', typowner, typnamespace, false, '0' FROM pg_type WHERE typname = 'geometry';
+ALTER EXTENSION postgis ADD TYPE geometry;
+ALTER EXTENSION postgis ADD TYPE geography;
 CREATE TABLE t (
 	id int PRIMARY KEY,
 	g geometry,

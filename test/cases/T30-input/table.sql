@@ -1,4 +1,5 @@
--- Types of these names whose input keeps the text: what the converter writes, where the extension is not installed.
+-- Types of these names whose input keeps the text, made members of an extension of that name: shows what the converter
+-- writes where the real extension is not installed.
 CREATE TYPE vector;
 CREATE FUNCTION vector_in(cstring) RETURNS vector AS 'textin' LANGUAGE internal IMMUTABLE STRICT;
 CREATE FUNCTION vector_out(vector) RETURNS cstring AS 'textout' LANGUAGE internal IMMUTABLE STRICT;
@@ -11,6 +12,10 @@ CREATE TYPE sparsevec;
 CREATE FUNCTION sparsevec_in(cstring) RETURNS sparsevec AS 'textin' LANGUAGE internal IMMUTABLE STRICT;
 CREATE FUNCTION sparsevec_out(sparsevec) RETURNS cstring AS 'textout' LANGUAGE internal IMMUTABLE STRICT;
 CREATE TYPE sparsevec (INPUT = sparsevec_in, OUTPUT = sparsevec_out, LIKE = text);
+INSERT INTO pg_extension SELECT oid, 'vector', typowner, typnamespace, false, '0' FROM pg_type WHERE typname = 'vector';
+ALTER EXTENSION vector ADD TYPE vector;
+ALTER EXTENSION vector ADD TYPE halfvec;
+ALTER EXTENSION vector ADD TYPE sparsevec;
 CREATE TABLE t (
 	id int PRIMARY KEY,
 	v vector,
