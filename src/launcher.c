@@ -53,22 +53,29 @@ typedef enum CdcTask
 
 /*
  * The worker of a slot has ended: sets the time of its next start.  The
- * delay grows while runs end without a committed batch.  The lock must be
- * held exclusively.
+ * delay grows while runs end without a committed batch.  A worker that never
+ * came so far as to take its slot has said nothing of its end itself.  The
+ * lock must be held exclusively.
  */
 static void
 note_end(CdcSlot *slot)
 {
+	CdcSlot		copy;
+
 	if (slot->fruitless && slot->delay_ms > 0)
 		slot->delay_ms = Min(slot->delay_ms * 2, slot->retry_backoff_max_ms);
 	else
 		slot->delay_ms = slot->retry_backoff_ms;
 	slot->next_start = cdc_launch_in_ms(slot->delay_ms);
 
-	SpinLockAcquire(&slot->mutex);
-	if (slot->state == CDC_STATE_RETRYING || slot->state == CDC_STATE_STOPPED)
-		slot->next_retry = slot->next_start;
-	SpinLockRelease(&slot->mutex);
+	cdc_slot_copy(slot, &copy);
+	if (copy.state == CDC_STATE_RETRYING || copy.state == CDC_STATE_STOPPED)
+		cdc_slot_set_state(slot, copy.state, copy.reason, copy.hint,
+						   slot->next_start);
+	else if (!slot->stopping)
+		cdc_slot_set_state(slot, CDC_STATE_RETRYING, "worker_exited",
+						   "See the server log for the reason.",
+						   slot->next_start);
 }
 
 /*

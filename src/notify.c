@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "storage/latch.h"
+#include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -34,6 +35,8 @@
 #define SCAN_PATIENCE_MS	5000
 /* A worker that has not stopped by itself after this time is terminated. */
 #define STOP_PATIENCE_MS	2000
+/* Time between a worker's leaving its slot and the end of its process. */
+#define EXIT_PATIENCE_MS	1000
 
 /* A change to tell of at commit. */
 typedef struct CdcNotice
@@ -466,6 +469,27 @@ terminate_worker(CdcSlot *slot)
 }
 
 /*
+ * Waits until the process has left the list of backends too, for at most a
+ * moment: it is on its last steps, and who asked for it to stop may look.
+ */
+static void
+wait_for_exit(int pid)
+{
+	static uint32 wait_event = 0;
+	TimestampTz start = GetCurrentTimestamp();
+
+	while (BackendPidGetProc(pid) != NULL &&
+		   !TimestampDifferenceExceeds(start, GetCurrentTimestamp(),
+									   EXIT_PATIENCE_MS))
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 1, cdc_compat_wait_event(&wait_event, "CdcSinkStop"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
  * Waits until the slot has no worker.  One that cannot look at its slot,
  * because it waits for a lock of ours or for something else, is terminated:
  * its batch is rolled back and will be applied by the next run.
@@ -476,11 +500,13 @@ wait_for_slot(CdcSlot *slot)
 	static uint32 wait_event = 0;
 	TimestampTz start = GetCurrentTimestamp();
 	bool		terminated = false;
+	int			last_pid = 0;
 	int			pid;
 
 	ConditionVariablePrepareToSleep(&slot->progress);
 	while ((pid = *((volatile pid_t *) &slot->pid)) != 0)
 	{
+		last_pid = pid;
 		if (!terminated &&
 			(cdc_waits_for_me(pid) ||
 			 TimestampDifferenceExceeds(start, GetCurrentTimestamp(),
@@ -494,6 +520,8 @@ wait_for_slot(CdcSlot *slot)
 														  "CdcSinkStop"));
 	}
 	ConditionVariableCancelSleep();
+	if (last_pid != 0)
+		wait_for_exit(last_pid);
 }
 
 /*
