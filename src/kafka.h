@@ -143,6 +143,8 @@ extern bool cdc_kafka_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
 /* Watermarks as the last fetch told them; false where none is known. */
 extern bool cdc_kafka_watermarks(CdcKafka *kafka, const char *topic,
 								 int32 partition, int64 *low, int64 *high);
+/* Text of librdkafka's code, as in CdcTopicPartition.error; static. */
+extern const char *cdc_kafka_error_text(int code);
 /*
  * librdkafka's version, a warning about it (NULL: none), and what it was
  * built with (palloc'd).

@@ -333,6 +333,12 @@ cdc_kafka_watermarks(CdcKafka *kafka, const char *topic, int32 partition,
 }
 
 const char *
+cdc_kafka_error_text(int code)
+{
+	return rd_kafka_err2str((rd_kafka_resp_err_t) code);
+}
+
+const char *
 cdc_kafka_cluster_id(CdcKafka *kafka)
 {
 	char	   *id;

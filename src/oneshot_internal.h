@@ -3,7 +3,7 @@
  * oneshot_internal.h
  *		Between the two ends of a one-shot worker.
  *
- * Floor 9.  Included by oneshot.c, oneshot_jobs.c and oneshot_sql.c only.
+ * Floor 9.  Included by the oneshot*.c only.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,5 +52,16 @@ extern void cdc_oneshot_emit(const char *const *values, int n);
 extern void cdc_job_check_server(StringInfo request);
 extern void cdc_job_peek(StringInfo request);
 extern void cdc_job_positions(StringInfo request);
+/* Opens a client as the request says and overwrites its secrets. */
+extern CdcKafka *cdc_job_open(StringInfo request, CdcKafkaConfig *config);
+/* Waits for a broker's first answer; ERROR of class 08 with the reason. */
+extern void cdc_job_require_contact(CdcKafka *kafka);
+/*
+ * The partitions of a topic, or the one of them (partition >= 0), with their
+ * ends and the offset of a place (RELATIVE: its number).  palloc'd.
+ */
+extern CdcPartitionEnds *cdc_job_find_places(CdcKafka *kafka, char *topic,
+											 int32 partition,
+											 const CdcPlace *place, int *n);
 
 #endif							/* CDC_ONESHOT_INTERNAL_H */
