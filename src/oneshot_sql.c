@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "notify.h"
 #include "oneshot_internal.h"
 #include "shmem.h"
 #include "sqlargs.h"
