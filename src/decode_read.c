@@ -17,6 +17,8 @@
 /* nodes to begin with, and how many are kept from one record to the next */
 #define FIRST_NODES		1024
 #define KEPT_NODES		(1024 * 1024)
+/* more are refused: a text of 16 MB can hold as many, and needs 12 times that */
+#define MAX_NODES		(8 * 1024 * 1024)
 
 /* Makes room for count nodes; what was in them is lost. */
 static bool
@@ -34,7 +36,8 @@ make_room(CdcDecodeState *state, size_t count)
 
 /*
  * Parses text into state->nodes; unescaped strings go to the arena.  Returns
- * false when memory ran out, else *result is CDC_JSON_OK or _INVALID.
+ * false when memory ran out, else *result is CDC_JSON_OK, or _INVALID with
+ * out->message.
  */
 bool
 cdc_decode_parse(CdcDecodeState *state, CdcArena *arena, const char *text,
@@ -57,6 +60,12 @@ cdc_decode_parse(CdcDecodeState *state, CdcArena *arena, const char *text,
 		*result = cdc_json_parse(state->json, text, len, out);
 		if (*result != CDC_JSON_MORE_ROOM)
 			break;
+		if (state->max_nodes >= MAX_NODES)
+		{
+			out->message = "there are too many values in it";
+			*result = CDC_JSON_INVALID;
+			break;
+		}
 		if (!make_room(state, state->max_nodes * 2))
 			return false;
 	}

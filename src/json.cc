@@ -3,7 +3,7 @@
  * json.cc
  *		JSON reader: one text to a flat array of nodes.
  *
- * Floor 2.  The only C++ file: simdjson finds the structure of the text
+ * Floor 1.  The only C++ file: simdjson finds the structure of the text
  * (its first stage, which also checks UTF-8 and the inside of strings), and
  * one loop over what it found checks the grammar and writes the nodes.  The
  * hard thing: every byte is checked and numbers keep their text, which

@@ -3,7 +3,7 @@
  * json.h
  *		JSON reader: one text to a flat array of nodes.
  *
- * Floor 2.  C interface of json.cc (simdjson); no PostgreSQL header, throws
+ * Floor 1.  C interface of json.cc (simdjson); no PostgreSQL header, throws
  * nothing, no backend call.  The whole text is read and checked: what
  * cdc_json_parse accepts is valid UTF-8 and valid JSON.  Numbers keep their
  * text.  Of duplicate members the last one wins (cdc_json_member searches

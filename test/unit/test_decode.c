@@ -619,6 +619,27 @@ test_cloudevents(void)
 	is_error("\"after\" of an event with operation \"c\" is null", "after");
 }
 
+/* A value made to need much more memory than it has bytes. */
+static void
+test_too_many_values(void)
+{
+	const size_t len = 20 * 1000 * 1000;
+	char	   *text = malloc(len);
+
+	memset(text, '1', len);
+	for (size_t i = 7; i < len - 3; i += 2)
+		text[i] = ',';
+	memcpy(text, "{\"a\":[", 6);
+	memcpy(text + len - 2, "]}", 2);
+	decode_bytes("ten million values", KEY, unit_bytes_len(text, len));
+	is_error("record value is not valid JSON", NULL);
+	unit_is_text(event.error->detail, strlen(event.error->detail),
+				 "The JSON reader said: there are too many values in it.", "  detail");
+	decode("a record after it", KEY, ROW);
+	is_change('w', NULL, ROW);
+	free(text);
+}
+
 static void
 test_malformed(void)
 {
@@ -751,6 +772,7 @@ main(void)
 	test_control();
 	test_cloudevents();
 	test_malformed();
+	test_too_many_values();
 	test_headers();
 	test_batch();
 	cdc_decoder_debezium.close(state);
