@@ -149,7 +149,7 @@ class Lab:
         if self._read is None:
             pg = Postgres("the measured PostgreSQL", self.path("read"), self.bindir,
                           shared_buffers=f"{shared_buffers_mb()}MB", wal_level="replica", log_min_messages="info",
-                          **({"shared_preload_libraries": "cdc_sink"} if self.with_sink else {}))
+                          **({"shared_preload_libraries": "cdc_sink", "cdc_sink.max_workers": 32} if self.with_sink else {}))
             self._read = self._start(pg)
         return self._read
 

@@ -21,7 +21,7 @@ class Conn:
     """A connection. Values come back as str or None."""
 
     def __init__(self, dsn):
-        self.handle = _lib.PQconnectdb((dsn + " application_name=bench").encode())
+        self.handle = _lib.PQconnectdb((dsn + " application_name=bench options='-c client_min_messages=warning'").encode())
         if _lib.PQstatus(self.handle) != 0:
             message = _lib.PQerrorMessage(self.handle).decode()
             self.close()

@@ -10,7 +10,7 @@
 
 #include <librdkafka/rdkafka.h>
 
-#include "event.h"
+#include "event_bytes.h"
 
 /* Sets a property or ends the program: an unknown one must not go unnoticed. */
 extern void kafka_set(rd_kafka_conf_t *conf, const char *name, const char *value);

@@ -15,7 +15,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "event.h"
+#include "event_bytes.h"
 #include "kafka_tool.h"
 #include "tool.h"
 

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * event.h
+ * event_bytes.h
  *		Debezium's bytes for a change of a row.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef BENCH_EVENT_H
-#define BENCH_EVENT_H
+#ifndef BENCH_EVENT_BYTES_H
+#define BENCH_EVENT_BYTES_H
 
 #include "stream.h"
 
@@ -54,4 +54,4 @@ extern void gen_events_headers(const char *prefix, const char *run_id,
 extern void gen_place_start(GenPlace *place);
 extern void gen_place_next(GenPlace *place, int64_t number, int64_t tx_rows);
 
-#endif							/* BENCH_EVENT_H */
+#endif							/* BENCH_EVENT_BYTES_H */

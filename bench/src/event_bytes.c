@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * event.c
+ * event_bytes.c
  *		Debezium's bytes for a change of a row: envelope, key, schemas,
  *		headers, as connector 3.6.1 with its default settings writes them.
  *
@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "event.h"
+#include "event_bytes.h"
 
 #include <inttypes.h>
 #include <stdio.h>
