@@ -28,8 +28,11 @@
 /* most records that peek shows */
 #define PEEK_MAX_RECORDS 10000
 
+extern PGDLLEXPORT Datum cdc_sink_check_server(PG_FUNCTION_ARGS);
 PG_FUNCTION_INFO_V1(cdc_sink_check_server);
+extern PGDLLEXPORT Datum cdc_sink_peek(PG_FUNCTION_ARGS);
 PG_FUNCTION_INFO_V1(cdc_sink_peek);
+extern PGDLLEXPORT Datum cdc_sink_run_batches(PG_FUNCTION_ARGS);
 PG_FUNCTION_INFO_V1(cdc_sink_run_batches);
 
 /* Reads a whole number that may have a sign; false where text is none. */
