@@ -266,6 +266,17 @@ ignores_key(const CdcEvent *event)
 }
 
 /*
+ * Does the event delete a row without saying which?  An envelope names it
+ * by its old row where there is no key; a null value by the key only.
+ */
+static bool
+lacks_key(const CdcEvent *event)
+{
+	return event->key == NULL && event->before == NULL &&
+		(event->kind == CDC_KIND_TOMBSTONE || event->op == CDC_OP_DELETE);
+}
+
+/*
  * Reads what belongs to the key once the value is known: the error of an
  * unreadable key, and the headers of a key change.
  */
@@ -280,9 +291,9 @@ finish_key(CdcDecodeState *state, CdcArena *arena, CdcEvent *event,
 		event->error = key_error;
 		return true;
 	}
-	if (event->kind == CDC_KIND_TOMBSTONE && event->key == NULL)
+	if (lacks_key(event))
 		return cdc_decode_fail(event, arena, ERRCODE_DATA_EXCEPTION, NULL,
-							   "Rows of a table without a key can only be deleted by events with envelope.",
+							   "Rows of a table without a key can only be deleted by events that hold the old row (REPLICA IDENTITY FULL).",
 							   "delete has neither a row nor a record key");
 	return cdc_decode_headers(state, arena, event);
 }

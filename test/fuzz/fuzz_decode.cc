@@ -337,7 +337,8 @@ check_event(const CdcEvent *event)
 	CHECK(event->op != CDC_OP_WRITE || event->flattened);
 	check_row(event->before, event->flattened && event->op == CDC_OP_DELETE);
 	check_row(event->after, event->op != CDC_OP_DELETE && event->op != CDC_OP_TRUNCATE);
-	CHECK(event->after == NULL || event->op != CDC_OP_DELETE);
+	CHECK(event->op != CDC_OP_DELETE ||
+		  (event->after == NULL && (event->key != NULL || event->before != NULL)));
 }
 
 /* Takes len bytes of the input, with exactly the padding promised. */

@@ -265,6 +265,10 @@ test_nulls(void)
 	is_kind(CDC_KIND_TOMBSTONE);
 	decode("no key, JSON null", NULL, "null");
 	is_error("delete has neither a row nor a record key", NULL);
+	decode("no key, d without old row", NULL, ENVELOPE("\"d\"", "null", "null"));
+	is_error("delete has neither a row nor a record key", NULL);
+	decode("no key, d with old row", NULL, ENVELOPE("\"d\"", ROW, "null"));
+	is_change('d', ROW, NULL);
 	decode("empty value", KEY, "");
 	is_error("record value is not valid JSON", NULL);
 	decode("null in a table called so", KEY, "\"null\"");

@@ -140,6 +140,13 @@ read_text(const CdcJsonNode *node)
 	return text;
 }
 
+/* Recordings have offsets, cases made by hand have none. */
+static int64
+read_number(const CdcJsonNode *node)
+{
+	return node ? atoll(node->text) : 0;
+}
+
 static void
 read_headers(CdcRecord *record, const CdcJsonNode *list)
 {
@@ -161,9 +168,9 @@ static void
 read_record(CdcRecord *record, const CdcJsonNode *line)
 {
 	record->topic = read_text(cdc_json_member(line, "topic"));
-	record->partition = atoi(cdc_json_member(line, "partition")->text);
+	record->partition = (int32) read_number(cdc_json_member(line, "partition"));
 	record->part = record->partition;
-	record->offset = atoll(cdc_json_member(line, "offset")->text);
+	record->offset = read_number(cdc_json_member(line, "offset"));
 	record->ts_ms = -1;
 	record->key = read_bytes(cdc_json_member(line, "key"));
 	record->value = read_bytes(cdc_json_member(line, "value"));
