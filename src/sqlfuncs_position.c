@@ -137,8 +137,8 @@ cdc_sink_set_position(PG_FUNCTION_ARGS)
 	cdc_arg_require(fcinfo, 0, "subscription");
 	cdc_arg_require(fcinfo, 3, "new_position");
 	cdc_shmem_require();
-	cdc_place_parse(cdc_arg_text(fcinfo, 3), &place);
 	cdc_subscription_lock(cdc_arg_name(fcinfo, 0), &row);
+	cdc_place_parse(cdc_arg_text(fcinfo, 3), &place);
 	check_idle(&row);
 	subscription = cdc_catalog_load(row.id);
 	topics = wanted_topics(fcinfo, subscription, &ntopics);
