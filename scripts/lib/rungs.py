@@ -78,9 +78,9 @@ def compile_strict(ladder):
             continue
         copy = os.path.join(ladder.dir, "compile-" + name.replace(" ", "-"))
         user.run(["cp", "-a", ladder.src, copy], check=True)
-        out, code = ladder.run(["make", "-C", copy, f"-j{os.cpu_count() or 1}", f"PG_CONFIG={ladder.pg_config}", f"CC={cc}",
+        out, code = ladder.run(["make", "-s", "-C", copy, f"-j{os.cpu_count() or 1}", f"PG_CONFIG={ladder.pg_config}", f"CC={cc}",
                                 f"CXX={cxx}", f"COPT={flags}", f"CXXFLAGS_EXTRA={flags}", *extra], 600)
-        ladder.tally.check(f"compile with {name}", code == 0, last_lines("\n".join(x for x in out.splitlines() if "rror" in x) or out))
+        ladder.tally.check(f"compile with {name}", code == 0, last_lines(out))
     return "gcc, clang, DEVELOPER=1"
 
 
@@ -124,8 +124,23 @@ def no_machine_names(ladder):
 
 def unit(ladder):
     """Programs that link a module without a server."""
-    out, code = ladder.run(["make", "-C", "test/unit", "-s", "check", f"PG_CONFIG={ladder.pg_config}"], 900, ladder.test_environment())
+    out, code = ladder.run(["make", "-C", "test/unit", "-s", "check", "PROVE=prove -v", f"PG_CONFIG={ladder.pg_config}"], 900, ladder.test_environment())
     return ladder.tally.tap("unit", out, code, planned=False)
+
+
+def sanitizers(ladder):
+    """The unit programs under the address and undefined-behaviour sanitizers."""
+    out, code = ladder.run(["make", "-C", "test/unit", "-s", "check", "SAN=1", "PROVE=prove -v", f"PG_CONFIG={ladder.pg_config}"], 1800,
+                           ladder.test_environment())
+    return ladder.tally.tap("unit with sanitizers", out, code, planned=False)
+
+
+def fuzz(ladder):
+    """libFuzzer on the JSON reader and the decoder, five minutes."""
+    out, code = ladder.run(["make", "-C", "test/fuzz", "-s", "run", "SECONDS=300", f"PG_CONFIG={ladder.pg_config}"], 900,
+                           ladder.test_environment())
+    ladder.tally.check("fuzzing finds nothing", code == 0, last_lines(out, 40))
+    return last_lines(out, 1)
 
 
 def regress(ladder):
