@@ -17,7 +17,7 @@
 #include "oneshot_internal.h"
 
 /* for the first answer of a broker, and for each later question */
-#define CONTACT_TIMEOUT_MS	10000
+#define CONTACT_TIMEOUT_MS	6000
 #define CONTACT_SLICE_MS	300
 #define QUESTION_TIMEOUT_MS	10000
 

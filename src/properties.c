@@ -425,7 +425,8 @@ open_secret(const char *name)
 	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
 	if (fd < 0 || fstat(fd, &st) != 0)
 		ereport(ERROR,
-				(errcode_for_file_access(),
+				(errno == ELOOP ? errcode(ERRCODE_INSUFFICIENT_PRIVILEGE) :
+				 errcode_for_file_access(),
 				 errmsg("could not open secret file \"%s\": %m", name)));
 	if (!S_ISREG(st.st_mode) ||
 		(st.st_uid != geteuid() && st.st_uid != 0) ||
