@@ -22,8 +22,11 @@ OBJS = \
 	src/sqlargs.o src/route.o src/coalesce.o src/apply_sql.o src/apply_upsert.o src/apply_append.o \
 	src/apply.o \
 	src/hold.o src/attempt.o src/pipeline.o \
-	src/worker.o src/launcher.o src/scan.o src/wait.o src/oneshot.o src/oneshot_jobs.o src/oneshot_peek.o src/oneshot_sql.o src/server.o src/sqlfuncs_subscription.o src/sqlfuncs_mapping.o src/sqlfuncs_position.o src/stats.o \
+	src/consumer.o src/consumer_status.o src/worker.o src/launcher.o src/scan.o src/wait.o src/oneshot.o src/oneshot_jobs.o src/oneshot_peek.o src/oneshot_sql.o src/server.o src/sqlfuncs_subscription.o src/sqlfuncs_mapping.o src/sqlfuncs_position.o src/stats.o \
 	src/cdc_sink.o
+
+# pg_regress; one name a file of sql/
+REGRESS += surface_subscription surface_mapping surface_views
 
 PKG_CONFIG ?= pkg-config
 PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags rdkafka simdjson) -I$(srcdir)/src
