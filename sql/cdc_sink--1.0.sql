@@ -39,7 +39,8 @@ CREATE TABLE cdc_sink.mapping (
 	relation regclass NOT NULL,
 	relation_name text NOT NULL,
 	columns jsonb NOT NULL,
-	options jsonb NOT NULL
+	options jsonb NOT NULL,
+	met boolean NOT NULL DEFAULT false
 );
 
 CREATE UNIQUE INDEX mapping_subscription_topic_source_table_idx
@@ -182,6 +183,7 @@ COMMENT ON COLUMN cdc_sink.mapping.source_table IS 'schema.table of the source b
 COMMENT ON COLUMN cdc_sink.mapping.relation IS 'relation that is written';
 COMMENT ON COLUMN cdc_sink.mapping.relation_name IS 'qualified name of the relation when it was mapped; must agree with relation';
 COMMENT ON COLUMN cdc_sink.mapping.columns IS 'field name -> column name, null drops the field; other fields go to the column of their name';
+COMMENT ON COLUMN cdc_sink.mapping.met IS 'whether a worker has looked for the topic: partitions that appear later start at their beginning';
 COMMENT ON COLUMN cdc_sink.mapping.options IS 'options of the mapping, over those of the subscription';
 
 COMMENT ON TABLE cdc_sink.position IS 'How far each partition has been applied; written in the transaction that applies';

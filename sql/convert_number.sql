@@ -171,7 +171,7 @@ SELECT v, t, jsonb_build_object('decimal.handling.mode', m), w FROM (VALUES
 	('"AeJA"', 'money', 'precise', '$1,234.56'),
 	('1234.56', 'money', 'double', '$1,234.56'),
 	('"1234.56"', 'money', 'string', '$1,234.56'),
-	('"NAN"', 'money', 'string', 'ERROR 0A000'),
+	('"NAN"', 'money', 'string', 'ERROR 22003: value "NAN" is out of range for type money'),
 	('"99999999999999999999"', 'money', 'string', 'ERROR 22003')
 ) AS x(v, t, m, w);
 INSERT INTO cases (value, type, source, wanted) VALUES

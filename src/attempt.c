@@ -281,6 +281,8 @@ stop_partition(CdcPipeline *pipeline, CdcPartition *part,
 			 failure->field ? "\"." : "",
 			 failure->field && failure->detail ? " " : "",
 			 failure->detail ? failure->detail : "");
+	strlcpy(part->message, report.message, sizeof(part->message));
+	strlcpy(part->detail, report.detail, sizeof(part->detail));
 	strlcpy(report.hint, part->hint, sizeof(report.hint));
 	strlcpy(report.relation, failure->relation ? failure->relation : "",
 			sizeof(report.relation));

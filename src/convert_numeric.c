@@ -20,11 +20,13 @@
 #define MONEY_SCALE 2
 
 static Datum
-finish(const CdcConversion *conv, Numeric number)
+finish(const CdcConversion *conv, Numeric number, const CdcJsonNode *value)
 {
-	if (conv->target == CDC_TO_MONEY)
-		return DirectFunctionCall1(numeric_cash, NumericGetDatum(number));
-	return NumericGetDatum(number);
+	if (conv->target != CDC_TO_MONEY)
+		return NumericGetDatum(number);
+	if (numeric_is_nan(number) || numeric_is_inf(number))
+		cdc_refuse_range(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, value, "money");
+	return DirectFunctionCall1(numeric_cash, NumericGetDatum(number));
 }
 
 /* basetypmod where the column is numeric */
@@ -47,8 +49,9 @@ drop_zeros(const CdcConversion *conv, Numeric number)
 static Datum
 numeric_from_number(const CdcConversion *conv, const CdcJsonNode *value)
 {
-	return finish(conv, drop_zeros(conv, cdc_numeric_of_text(value,
-															 typmod_of(conv))));
+	Numeric		number = cdc_numeric_of_text(value, typmod_of(conv));
+
+	return finish(conv, drop_zeros(conv, number), value);
 }
 
 static Datum
@@ -60,14 +63,14 @@ numeric_from_decimal(const CdcConversion *conv, const CdcJsonNode *value)
 		return numeric_from_number(conv, value);
 	cdc_bytes_decode(value, &unscaled);
 	return finish(conv, cdc_decimal_numeric(value, &unscaled, conv->scale,
-											typmod_of(conv)));
+											typmod_of(conv)), value);
 }
 
 static Datum
 numeric_from_variable_decimal(const CdcConversion *conv,
 							  const CdcJsonNode *value)
 {
-	return finish(conv, cdc_variable_decimal(value, typmod_of(conv)));
+	return finish(conv, cdc_variable_decimal(value, typmod_of(conv)), value);
 }
 
 /* An integer or double field: a number, or one of the three strings. */
@@ -112,7 +115,7 @@ numeric_from_any(const CdcConversion *conv, const CdcJsonNode *value)
 	}
 	cdc_bytes_decode(value, &unscaled);
 	return finish(conv, cdc_decimal_numeric(value, &unscaled, scale,
-											typmod_of(conv)));
+											typmod_of(conv)), value);
 }
 
 static const CdcConvertRow rows[] = {

@@ -117,7 +117,8 @@ typedef struct CdcEvent
 								 * is valid */
 	CdcKind		kind;
 	CdcOp		op;				/* of a CHANGE */
-	bool		flattened;		/* row without envelope */
+	bool		flattened;		/* row without envelope, or a null value that
+								 * is not a Kafka null */
 	bool		snapshot;		/* source.snapshot says so (r, or marked) */
 	const CdcJsonNode *key;		/* payload of the key: OBJECT or a scalar;
 								 * NULL: Kafka null (or JSON null) */

@@ -80,6 +80,8 @@ typedef struct CdcPartition
 	int			attempts;
 	char		reason[CDC_REASON_LEN];
 	char		hint[CDC_HINT_LEN];
+	char		message[CDC_MESSAGE_LEN];	/* STOPPED: the error's */
+	char		detail[CDC_MESSAGE_LEN];
 } CdcPartition;
 
 /* Appends a copy of the record to the partition's queue; ERROR 53200. */

@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ *
+ * consumer.h
+ *		A subscription being consumed by this process: the Kafka client, the
+ *		pipeline, and what connects them.
+ *
+ * Floor 9.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CDC_CONSUMER_H
+#define CDC_CONSUMER_H
+
+#include "kafka.h"
+#include "pipeline.h"
+#include "shmem.h"
+
+/* A mapped topic, as metadata last told it. */
+typedef struct CdcTopicState
+{
+	const char *topic;			/* of the subscription's mapping */
+	int32		npartitions;	/* as last seen; 0: missing or not readable */
+	bool		met;			/* the table knows that we looked for it */
+	char		reason[CDC_REASON_LEN]; /* why there is none */
+} CdcTopicState;
+
+typedef struct CdcConsumer
+{
+	MemoryContext context;		/* of the subscription as loaded */
+	CdcSubscription *subscription;
+	CdcPipeline *pipeline;
+	CdcKafka   *kafka;
+	char	   *connection;		/* fingerprint of the client's settings */
+	int			worker_no;
+	int			nworkers;
+	int			ntopics;
+	CdcTopicState *topics;
+	CdcPartitionStatus *published;	/* by partition, as last reported */
+	TimestampTz *eof_times;		/* by partition: when it last reached its end */
+	int			npublished;		/* length of both */
+	TimestampTz next_metadata;
+	TimestampTz next_ends;
+	TimestampTz ends_time;		/* when ends were last learned; 0: never */
+	uint64		request_served; /* last wait_for_catchup that was answered */
+	CdcKafkaStatus status;
+	bool		received;		/* records came since last asked */
+} CdcConsumer;
+
+/*
+ * Loads the subscription and opens the client, or takes over the client of
+ * old (which ends) where its settings are the same.  NULL where the
+ * subscription is gone, disabled or restored.  Errors are raised; old is
+ * closed then.
+ */
+extern CdcConsumer *cdc_consumer_open(int64 subid, int worker_no, int nworkers,
+									  bool even_disabled, CdcConsumer *old);
+extern void cdc_consumer_close(CdcConsumer *consumer);
+
+/*
+ * Looks for topics and partitions when it is time (or now), makes and claims
+ * their positions and adds them to the assignment.  False where the brokers
+ * did not answer.
+ */
+extern bool cdc_consumer_discover(CdcConsumer *consumer, bool now);
+/* Brings the client's assignment in line with the partitions' modes. */
+extern void cdc_consumer_assign(CdcConsumer *consumer);
+/* Takes records from the client until its queue is empty or a batch is full. */
+extern void cdc_consumer_pull(CdcConsumer *consumer);
+/* Asks for the ends of all partitions when that is due or wanted. */
+extern bool cdc_consumer_learn_ends(CdcConsumer *consumer, bool now);
+/* Publishes partitions that changed; the worst state, with its reason. */
+extern CdcState cdc_consumer_publish(CdcConsumer *consumer, char *reason,
+									 char *hint);
+
+#endif							/* CDC_CONSUMER_H */

@@ -1,0 +1,187 @@
+/*-------------------------------------------------------------------------
+ *
+ * consumer_status.c
+ *		What a consumer is doing, for the views and for those who wait.
+ *
+ * Floor 9.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "consumer.h"
+
+/* a partition that was at its end this long ago is still called streaming */
+#define STREAMING_MS 5000
+
+/* Makes room for the published states of all partitions. */
+static void
+grow_published(CdcConsumer *consumer)
+{
+	int			n = consumer->pipeline->nparts;
+	CdcPartitionStatus *published;
+	TimestampTz *eof_times;
+
+	if (n <= consumer->npublished)
+		return;
+	published = MemoryContextAllocZero(consumer->context, n * sizeof(CdcPartitionStatus));
+	eof_times = MemoryContextAllocZero(consumer->context, n * sizeof(TimestampTz));
+	if (consumer->npublished > 0)
+	{
+		memcpy(published, consumer->published,
+			   consumer->npublished * sizeof(CdcPartitionStatus));
+		memcpy(eof_times, consumer->eof_times,
+			   consumer->npublished * sizeof(TimestampTz));
+		pfree(consumer->published);
+		pfree(consumer->eof_times);
+	}
+	consumer->published = published;
+	consumer->eof_times = eof_times;
+	consumer->npublished = n;
+}
+
+/* State of an active partition by how far it has come. */
+static CdcState
+progress_state(CdcConsumer *consumer, const CdcPartition *part)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (part->eof_offset >= 0 && part->next_offset >= part->eof_offset)
+	{
+		consumer->eof_times[part->index] = now;
+		return CDC_STATE_STREAMING;
+	}
+	if (consumer->eof_times[part->index] != 0 &&
+		!TimestampDifferenceExceeds(consumer->eof_times[part->index], now,
+									STREAMING_MS))
+		return CDC_STATE_STREAMING;
+	if (part->eof_offset < 0 && part->progress == 0)
+		return CDC_STATE_STARTING;
+	return CDC_STATE_CATCHING_UP;
+}
+
+/* Is the error one of waiting rather than of failing? */
+static bool
+is_missing(const char *reason)
+{
+	return strcmp(reason, "topic_missing") == 0;
+}
+
+/* Fills the state of one partition. */
+static void
+partition_status(CdcConsumer *consumer, const CdcPartition *part,
+				 CdcPartitionStatus *status)
+{
+	int64		low;
+	int64		high;
+
+	memset(status, 0, sizeof(*status));
+	status->pid = MyProcPid;
+	status->next_offset = part->next_offset;
+	status->end_offset = part->end_offset;
+	status->low_watermark = part->low_watermark;
+	if (cdc_kafka_watermarks(consumer->kafka, part->topic, part->partition,
+							 &low, &high) && low >= 0)
+		status->low_watermark = low;
+	status->end_request = consumer->request_served;
+	status->last_ts_ms = part->last_ts_ms;
+	status->mapping_disabled = part->disabled;
+	strlcpy(status->reason, part->reason, sizeof(status->reason));
+	strlcpy(status->hint, part->hint, sizeof(status->hint));
+	if (part->disabled)
+	{
+		status->state = CDC_STATE_DISABLED;
+		strlcpy(status->reason, "mapping_disabled", sizeof(status->reason));
+	}
+	else if (part->mode == CDC_PARTITION_STOPPED)
+		status->state = CDC_STATE_STOPPED;
+	else if (part->mode == CDC_PARTITION_HELD)
+		status->state = CDC_STATE_WAITING;
+	else if (part->reason[0])
+		status->state = is_missing(part->reason) ? CDC_STATE_WAITING :
+			CDC_STATE_RETRYING;
+	else
+	{
+		status->state = progress_state(consumer, part);
+		status->hint[0] = '\0';
+	}
+}
+
+/* Takes a state that is worse than the one at hand. */
+static void
+worsen(CdcState *worst, char *reason, char *hint, CdcState state,
+	   const char *new_reason, const char *new_hint)
+{
+	if (state <= *worst)
+		return;
+	*worst = state;
+	strlcpy(reason, new_reason, CDC_REASON_LEN);
+	strlcpy(hint, new_hint, CDC_HINT_LEN);
+}
+
+/* What of a consumer as a whole is worse than its partitions. */
+static void
+overall_status(CdcConsumer *consumer, CdcState *worst, char *reason,
+			   char *hint)
+{
+	const CdcKafkaStatus *status = &consumer->status;
+
+	if (consumer->ntopics == 0)
+		worsen(worst, reason, hint, CDC_STATE_WAITING, "no_mapping",
+			   "Map a topic to a table with cdc_sink.add_mapping.");
+	for (int i = 0; i < consumer->ntopics; i++)
+		if (consumer->topics[i].reason[0])
+		{
+			char		text[CDC_HINT_LEN];
+
+			snprintf(text, sizeof(text), "Topic \"%s\" is not there or may not be read; it is looked for again by itself.",
+					 consumer->topics[i].topic);
+			worsen(worst, reason, hint, is_missing(consumer->topics[i].reason) ?
+				   CDC_STATE_WAITING : CDC_STATE_RETRYING,
+				   consumer->topics[i].reason, text);
+		}
+	if (!status->connected && status->reason[0] &&
+		strcmp(status->reason, "connecting") != 0)
+		worsen(worst, reason, hint, CDC_STATE_RETRYING, status->reason,
+			   status->message);
+	else if (!status->contact)
+		worsen(worst, reason, hint, CDC_STATE_STARTING, "connecting", "");
+}
+
+/*
+ * cdc_consumer_publish: see consumer.h.  reason and hint have CDC_REASON_LEN
+ * and CDC_HINT_LEN bytes.
+ */
+CdcState
+cdc_consumer_publish(CdcConsumer *consumer, char *reason, char *hint)
+{
+	CdcPipeline *pipeline = consumer->pipeline;
+	CdcState	worst = CDC_STATE_STREAMING;
+
+	reason[0] = hint[0] = '\0';
+	grow_published(consumer);
+	cdc_kafka_status(consumer->kafka, &consumer->status);
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		CdcPartition *part = pipeline->parts[i];
+		CdcPartitionStatus status;
+		TimestampTz time = consumer->published[i].watermark_time;
+
+		partition_status(consumer, part, &status);
+		/* a watermark carries the time it was learned */
+		status.watermark_time = part->end_serial != 0 &&
+			part->end_serial == pipeline->ends_serial ? consumer->ends_time : time;
+		if (memcmp(&status, &consumer->published[i], sizeof(status)) != 0)
+		{
+			cdc_partition_report(part->topic, part->partition, &status);
+			consumer->published[i] = status;
+		}
+		if (!part->disabled)
+			worsen(&worst, reason, hint, status.state, status.reason, status.hint);
+	}
+	overall_status(consumer, &worst, reason, hint);
+	return worst;
+}

@@ -1,0 +1,641 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *		The apply worker: one process a subscription (or a part of one).
+ *
+ * Floor 10.  Attach to the slot, connect as the subscription's owner, then
+ * one loop: take what the client has, run one transaction, publish, wait for
+ * the latch or the client's eventfd.  Errors of a batch are handled below
+ * (attempt.c); errors of opening the subscription are shown and tried again;
+ * any other error ends the process, and the launcher starts another.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "consumer.h"
+#include "guc.h"
+#include "oneshot.h"
+#include "shmem.h"
+
+#define IDLE_MS			1000
+#define LOCK_RETRY_MS	100
+
+PGDLLEXPORT void cdc_apply_main(Datum slot_index);
+
+typedef struct Worker
+{
+	CdcConsumer *consumer;		/* NULL: could not be opened */
+	bool		open_failed;
+	uint64		config_seen;
+	int			backoff_ms;
+	TimestampTz retry_at;		/* 0: nothing to wait for */
+	CdcState	trouble;		/* state while waiting for retry_at */
+	char		reason[CDC_REASON_LEN];
+	char		hint[CDC_HINT_LEN];
+	TimestampTz ddl_checked;
+	WaitEventSet *waits;
+	int			waits_fd;		/* eventfd in the set, -1: none */
+	bool		busy;			/* the last turn found work */
+} Worker;
+
+/* set by any invalidation that may repair a configuration error */
+static volatile bool ddl_seen = false;
+
+static void
+syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	ddl_seen = true;
+}
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	ddl_seen = true;
+}
+
+/* Catalogs whose change may make a stopped partition work again. */
+static void
+watch_ddl(void)
+{
+	static const int caches[] = {RELOID, AUTHMEMROLEMEM, AUTHOID, NAMESPACEOID,
+		PROCOID, TYPEOID, FOREIGNSERVEROID, USERMAPPINGOID, DATABASEOID};
+
+	for (size_t i = 0; i < lengthof(caches); i++)
+		CacheRegisterSyscacheCallback(caches[i], syscache_callback, (Datum) 0);
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+}
+
+/*
+ * Pins every setting that could change what a row means or how long we wait,
+ * whatever the role, the database or the server say.
+ */
+static void
+pin_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"role", "none"},
+		{"search_path", ""},
+		{"session_replication_role", "replica"},
+		{"row_security", "off"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"statement_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"idle_session_timeout", "0"},
+		{"lock_timeout", "1000"},
+		{"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"},
+		{"TimeZone", "UTC"},
+		{"extra_float_digits", "1"},
+		{"bytea_output", "hex"},
+		{"xmloption", "content"},
+		{"lc_monetary", "C"},
+		{"jit", "off"},
+		{"plan_cache_mode", "auto"},
+	};
+
+	for (size_t i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+#if PG_VERSION_NUM >= 170000
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+#endif
+	SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_SUSET,
+					PGC_S_OVERRIDE);
+}
+
+/* Settings that the subscription's options choose. */
+static void
+apply_options(const CdcSubscription *subscription)
+{
+	static const char *const levels[] = {"off", "local", "remote_write", "on",
+	"remote_apply"};
+
+	SetConfigOption("synchronous_commit",
+					levels[subscription->options.synchronous_commit], PGC_SUSET,
+					PGC_S_OVERRIDE);
+	SetConfigOption("session_replication_role",
+					subscription->options.replica_role ? "replica" : "origin",
+					PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("application_name",
+					psprintf("cdc_sink %s", subscription->name), PGC_USERSET,
+					PGC_S_OVERRIDE);
+}
+
+/* Puts trouble into the list of errors; repeated ones take one place. */
+static void
+report_trouble(int64 subid, int sqlstate, const char *message,
+			   const char *detail, const char *hint, const char *disposition)
+{
+	CdcErrorReport report;
+
+	memset(&report, 0, sizeof(report));
+	report.subid = subid;
+	report.partition = -1;
+	report.offset = -1;
+	report.sqlstate = sqlstate;
+	strlcpy(report.message, message ? message : "", sizeof(report.message));
+	strlcpy(report.detail, detail ? detail : "", sizeof(report.detail));
+	strlcpy(report.hint, hint ? hint : "", sizeof(report.hint));
+	report.attempts = 1;
+	strlcpy(report.disposition, disposition, sizeof(report.disposition));
+	cdc_error_report(&report);
+	cdc_slot_count(CDC_COUNT_ERRORS, 1);
+}
+
+/* Sets a pause before the next try; it doubles up to the maximum. */
+static void
+back_off(Worker *worker, CdcState state, const char *reason, const char *hint,
+		 bool grows)
+{
+	int			first = cdc_my_slot->retry_backoff_ms;
+	int			most = cdc_my_slot->retry_backoff_max_ms;
+
+	if (worker->consumer)
+	{
+		first = worker->consumer->subscription->options.retry_backoff_ms;
+		most = worker->consumer->subscription->options.retry_backoff_max_ms;
+	}
+	worker->backoff_ms = !grows ? LOCK_RETRY_MS : worker->backoff_ms == 0 ? first :
+		Min(worker->backoff_ms * 2, Max(first, most));
+	worker->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												   worker->backoff_ms);
+	worker->trouble = state;
+	strlcpy(worker->reason, reason, sizeof(worker->reason));
+	strlcpy(worker->hint, hint ? hint : "", sizeof(worker->hint));
+}
+
+/* Word for a transient error, by the class of its SQLSTATE. */
+static const char *
+transient_reason(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_CONNECTION_EXCEPTION:
+			return "connection_error";
+		case ERRCODE_TRANSACTION_ROLLBACK:
+			return "transaction_rollback";
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+			return "insufficient_resources";
+		case ERRCODE_OPERATOR_INTERVENTION:
+			return "operator_intervention";
+		case ERRCODE_SYSTEM_ERROR:
+			return "system_error";
+		case ERRCODE_READ_ONLY_SQL_TRANSACTION:
+			return "read_only";
+		default:
+			return "internal_error";
+	}
+}
+
+/* A batch met a transient error: wait, and show why. */
+static void
+note_retry(Worker *worker, const CdcFailure *failure)
+{
+	CdcPipeline *pipeline = worker->consumer->pipeline;
+
+	cdc_slot_count(CDC_COUNT_RETRIES, 1);
+	if (failure->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
+	{
+		back_off(worker, CDC_STATE_WAITING, "lock", failure->context ?
+				 failure->context : failure->message, false);
+		return;
+	}
+	back_off(worker, CDC_STATE_RETRYING, transient_reason(failure->sqlstate),
+			 failure->message, true);
+	report_trouble(pipeline->subscription->id, failure->sqlstate,
+				   failure->message, failure->detail, failure->hint, "retry");
+	ereport(LOG,
+			(errcode(failure->sqlstate),
+			 errmsg("subscription \"%s\" tries a batch again in %d ms: %s",
+					pipeline->subscription->name, worker->backoff_ms,
+					failure->message)));
+}
+
+/* The subscription could not be opened: wait, and show why. */
+static void
+note_open_failure(Worker *worker, const ErrorData *error)
+{
+	CdcErrorClass class = cdc_error_classify(error->sqlerrcode);
+	bool		stopped = class == CDC_ERROR_CONFIGURATION || class == CDC_ERROR_DATA;
+
+	back_off(worker, stopped ? CDC_STATE_STOPPED : CDC_STATE_RETRYING,
+			 stopped ? "configuration_error" : transient_reason(error->sqlerrcode),
+			 error->hint ? error->hint : error->message, true);
+	report_trouble(cdc_my_slot->subid, error->sqlerrcode, error->message,
+				   error->detail, error->hint, stopped ? "stop" : "retry");
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("subscription \"%s\" cannot be consumed: %s",
+					NameStr(cdc_my_slot->subscription), error->message),
+			 error->detail ? errdetail_internal("%s", error->detail) : 0,
+			 error->hint ? errhint("%s", error->hint) : 0));
+}
+
+/*
+ * Opens the consumer, again after a change of the configuration.  Exits where
+ * the subscription is not to run any more.
+ */
+static void
+open_consumer(Worker *worker)
+{
+	CdcConsumer *old = worker->consumer;
+	uint64		config = pg_atomic_read_u64(&cdc_my_slot->config_count);
+
+	worker->consumer = NULL;
+	worker->open_failed = false;
+	worker->retry_at = 0;
+	ddl_seen = false;
+	PG_TRY();
+	{
+		worker->consumer = cdc_consumer_open(cdc_my_slot->subid,
+											 cdc_my_slot->worker_no,
+											 cdc_my_slot->nworkers, false, old);
+		if (worker->consumer == NULL)
+			proc_exit(0);
+		StartTransactionCommand();
+		apply_options(worker->consumer->subscription);
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(TopMemoryContext);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(TopMemoryContext);
+		worker->open_failed = true;
+		note_open_failure(worker, error);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(TopMemoryContext);
+	worker->config_seen = config;
+	pg_atomic_write_u64(&cdc_my_slot->config_seen, config);
+}
+
+/*
+ * Looks whether DDL or a GRANT came by since; partitions that a configuration
+ * error stopped then try again.  At most once a second.
+ */
+static void
+look_at_ddl(Worker *worker)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(worker->ddl_checked, now, IDLE_MS))
+		return;
+	worker->ddl_checked = now;
+	StartTransactionCommand();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+	if (!ddl_seen)
+		return;
+	ddl_seen = false;
+	if (worker->open_failed)
+		worker->retry_at = 0;
+	else if (worker->consumer)
+	{
+		cdc_pipeline_resume(worker->consumer->pipeline, false);
+		cdc_consumer_assign(worker->consumer);
+	}
+}
+
+/* Counts and times of a committed batch. */
+static void
+note_done(Worker *worker)
+{
+	const CdcPipeline *pipeline = worker->consumer->pipeline;
+	TimestampTz now = GetCurrentTimestamp();
+
+	worker->backoff_ms = 0;
+	worker->retry_at = 0;
+	cdc_slot_count(CDC_COUNT_BATCHES, 1);
+	cdc_slot_count(CDC_COUNT_RECORDS, pipeline->nrecords);
+	cdc_slot_count(CDC_COUNT_BYTES, pipeline->nbytes);
+	cdc_slot_times(0, pipeline->nrecords > 0 ? now : 0, now);
+}
+
+/* Answers a wait_for_catchup that came since the last turn. */
+static void
+answer_requests(Worker *worker)
+{
+	CdcConsumer *consumer = worker->consumer;
+	uint64		request = pg_atomic_read_u64(&cdc_my_slot->end_request);
+
+	if (request == consumer->request_served)
+		return;
+	/* topics first: a partition made just now is to be waited for, too */
+	if (!cdc_consumer_discover(consumer, true) ||
+		!cdc_consumer_learn_ends(consumer, true))
+		return;
+	consumer->request_served = request;
+}
+
+/* Publishes states; only then the answer to a request counts. */
+static void
+publish(Worker *worker)
+{
+	char		reason[CDC_REASON_LEN] = "";
+	char		hint[CDC_HINT_LEN] = "";
+	CdcState	state = CDC_STATE_STARTING;
+
+	if (worker->consumer)
+		state = cdc_consumer_publish(worker->consumer, reason, hint);
+	if (worker->retry_at != 0 && worker->trouble > state)
+		cdc_slot_report(worker->trouble, worker->reason, worker->hint,
+						worker->retry_at);
+	else
+		cdc_slot_report(state, reason, hint, 0);
+	if (worker->consumer &&
+		pg_atomic_read_u64(&cdc_my_slot->end_served) != worker->consumer->request_served)
+		pg_atomic_write_u64(&cdc_my_slot->end_served,
+							worker->consumer->request_served);
+	cdc_slot_wake_waiters();
+}
+
+/* Puts latch, postmaster and eventfd into the set, anew for a new eventfd. */
+static void
+prepare_waits(Worker *worker)
+{
+	int			fd = worker->consumer ?
+		cdc_kafka_wakeup_fd(worker->consumer->kafka) : -1;
+
+	if (worker->waits && worker->waits_fd == fd)
+		return;
+	if (worker->waits)
+		FreeWaitEventSet(worker->waits);
+	worker->waits = cdc_compat_create_wait_event_set(3);
+	AddWaitEventToSet(worker->waits, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(worker->waits, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	if (fd >= 0)
+		AddWaitEventToSet(worker->waits, WL_SOCKET_READABLE, fd, NULL, NULL);
+	worker->waits_fd = fd;
+}
+
+/* Waits for work, a message from another process, or the next due time. */
+static void
+wait_for_work(Worker *worker)
+{
+	static uint32 wait_event = 0;
+	WaitEvent	event;
+	long		timeout = IDLE_MS;
+	bool		latch_only = worker->retry_at != 0;
+
+	if (worker->busy)
+		return;
+	if (worker->retry_at != 0)
+		timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+															   worker->retry_at) + 1);
+	if (worker->consumer)
+	{
+		timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+															   worker->consumer->next_metadata) + 1);
+		if (worker->consumer->pipeline->ends_wanted)
+			timeout = Min(timeout, 100);
+	}
+	if (latch_only)
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 timeout, cdc_compat_wait_event(&wait_event, "CdcSinkRetry"));
+	else
+	{
+		prepare_waits(worker);
+		(void) WaitEventSetWait(worker->waits, timeout, &event, 1,
+								cdc_compat_wait_event(&wait_event, "CdcSinkApply"));
+	}
+	ResetLatch(MyLatch);
+}
+
+/* Signals and requests that every turn looks at. */
+static void
+serve_signals(Worker *worker)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (cdc_slot_stopping())
+		proc_exit(0);
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	if (worker->config_seen != pg_atomic_read_u64(&cdc_my_slot->config_count) ||
+		(worker->open_failed && worker->retry_at != 0 &&
+		 GetCurrentTimestamp() >= worker->retry_at) ||
+		(worker->open_failed && worker->retry_at == 0))
+		open_consumer(worker);
+}
+
+/* One turn: pull, apply, see to what is due. */
+static void
+turn(Worker *worker)
+{
+	CdcConsumer *consumer = worker->consumer;
+	CdcStep		step = CDC_STEP_IDLE;
+
+	(void) cdc_consumer_discover(consumer, false);
+	answer_requests(worker);
+	consumer->received = false;
+	cdc_consumer_pull(consumer);
+	if (consumer->received)
+		cdc_slot_times(GetCurrentTimestamp(), 0, 0);
+	if (worker->retry_at == 0 || GetCurrentTimestamp() >= worker->retry_at)
+		step = cdc_pipeline_step(consumer->pipeline);
+	switch (step)
+	{
+		case CDC_STEP_DONE:
+			note_done(worker);
+			cdc_consumer_assign(consumer);
+			break;
+		case CDC_STEP_RETRY:
+			note_retry(worker, consumer->pipeline->failure);
+			break;
+		case CDC_STEP_FENCED:
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("subscription \"%s\" is consumed by another worker",
+							consumer->subscription->name)));
+			break;
+		case CDC_STEP_IDLE:
+			break;
+	}
+	(void) cdc_consumer_learn_ends(consumer, false);
+	worker->busy = step == CDC_STEP_DONE;
+}
+
+/* Session of a worker: signals, connection, settings. */
+static void
+start_session(Oid dboid, Oid owner)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(dboid, owner,
+											  CDC_WORKER_CONNECT_FLAGS);
+	StartTransactionCommand();
+	pin_settings();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+	watch_ddl();
+}
+
+/*
+ * cdc_apply_main is the entry of an apply worker; the launcher starts it for
+ * a slot.  The cleanup of the client is registered before the connection, so
+ * that it runs after the transaction was aborted.
+ */
+void
+cdc_apply_main(Datum slot_index)
+{
+	Worker		worker;
+	ErrorContextCallback context;
+	uint64		generation;
+
+	memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
+	cdc_slot_attach(DatumGetInt32(slot_index), generation);
+	cdc_kafka_register_exit();
+	start_session(cdc_my_slot->dboid, cdc_my_slot->owner);
+	context.callback = cdc_error_context;
+	context.arg = NULL;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.waits_fd = -1;
+	cdc_slot_report(CDC_STATE_STARTING, "connecting", "", 0);
+	open_consumer(&worker);
+	for (;;)
+	{
+		serve_signals(&worker);
+		if (worker.consumer)
+			turn(&worker);
+		look_at_ddl(&worker);
+		publish(&worker);
+		if (worker.consumer && worker.consumer->status.contact)
+			cdc_debug_point("connected");
+		wait_for_work(&worker);
+	}
+}
+
+/* Have all partitions reached the ends that stood at the start? */
+static bool
+reached(const CdcPipeline *pipeline, const int64 *goals)
+{
+	for (int i = 0; i < pipeline->nparts; i++)
+		if (!pipeline->parts[i]->disabled &&
+			pipeline->parts[i]->next_offset < goals[i])
+			return false;
+	return true;
+}
+
+/* ERROR in the caller of run_batches: why a partition stopped. */
+static void
+raise_stop(const CdcPipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		const CdcPartition *part = pipeline->parts[i];
+
+		if (part->mode != CDC_PARTITION_STOPPED)
+			continue;
+		ereport(ERROR,
+				(errcode(part->sqlstate ? part->sqlstate : ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("partition %d of topic \"%s\" is stopped at offset " INT64_FORMAT ": %s",
+						part->partition, part->topic, part->next_offset,
+						part->message[0] ? part->message : part->reason),
+				 part->detail[0] ? errdetail_internal("%s", part->detail) : 0,
+				 errhint("%s", part->hint)));
+	}
+}
+
+/* One turn of run_batches; false when nothing moved. */
+static bool
+batch_turn(CdcConsumer *consumer)
+{
+	CdcPipeline *pipeline = consumer->pipeline;
+	CdcStep		step;
+
+	cdc_consumer_pull(consumer);
+	step = cdc_pipeline_step(pipeline);
+	if (step == CDC_STEP_RETRY)
+		cdc_failure_throw(pipeline->failure);
+	if (step == CDC_STEP_FENCED)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("subscription \"%s\" is consumed by another worker",
+						consumer->subscription->name)));
+	raise_stop(pipeline);
+	cdc_consumer_assign(consumer);
+	(void) cdc_consumer_learn_ends(consumer, false);
+	return step == CDC_STEP_DONE;
+}
+
+/*
+ * cdc_worker_run_batches: see oneshot.h.
+ */
+void
+cdc_worker_run_batches(int64 subid, int max_batches, int64 timeout_ms)
+{
+	Worker		worker;
+	CdcConsumer *consumer;
+	TimestampTz start = GetCurrentTimestamp();
+	int64	   *goals;
+	int			done = 0;
+
+	StartTransactionCommand();
+	pin_settings();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+	memset(&worker, 0, sizeof(worker));
+	worker.waits_fd = -1;
+	worker.consumer = consumer = cdc_consumer_open(subid, 0, 1, true, NULL);
+	if (consumer == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("subscription does not exist any more")));
+	StartTransactionCommand();
+	apply_options(consumer->subscription);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+	(void) cdc_consumer_discover(consumer, true);
+	if (!cdc_consumer_learn_ends(consumer, true))
+	{
+		cdc_kafka_status(consumer->kafka, &consumer->status);
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("the brokers did not say where the topics end"),
+				 errdetail_internal("%s", consumer->status.message)));
+	}
+	goals = palloc(Max(consumer->pipeline->nparts, 1) * sizeof(int64));
+	for (int i = 0; i < consumer->pipeline->nparts; i++)
+		goals[i] = consumer->pipeline->parts[i]->end_offset;
+	while (!reached(consumer->pipeline, goals) &&
+		   (max_batches < 0 || done < max_batches) &&
+		   (timeout_ms < 0 ||
+			!TimestampDifferenceExceeds(start, GetCurrentTimestamp(), timeout_ms)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		worker.busy = batch_turn(consumer);
+		done += worker.busy;
+		wait_for_work(&worker);
+	}
+	cdc_consumer_close(consumer);
+}
