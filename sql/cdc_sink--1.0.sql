@@ -527,7 +527,7 @@ SELECT k.subscription,
 	k.pid,
 	CASE WHEN k.idle IS NOT NULL THEN 'disabled'
 		 WHEN k.lacks IS NOT NULL THEN 'waiting'
-		 WHEN k.state OPERATOR(pg_catalog.=) 'disabled' THEN 'starting'
+		 WHEN k.state OPERATOR(pg_catalog.=) 'disabled' AND k.state_reason IS NULL THEN 'starting'
 		 ELSE k.state END AS state,
 	COALESCE(k.idle, k.lacks, k.state_reason) AS state_reason,
 	CASE COALESCE(k.idle, k.lacks)
