@@ -424,10 +424,14 @@ open_secret(const char *name)
 	snprintf(path, sizeof(path), "%s/%s", cdc_guc_secrets_directory, name);
 	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
 	if (fd < 0 || fstat(fd, &st) != 0)
+	{
+		bool		symlink = errno == ELOOP;
+
 		ereport(ERROR,
-				(errno == ELOOP ? errcode(ERRCODE_INSUFFICIENT_PRIVILEGE) :
+				(symlink ? errcode(ERRCODE_INSUFFICIENT_PRIVILEGE) :
 				 errcode_for_file_access(),
 				 errmsg("could not open secret file \"%s\": %m", name)));
+	}
 	if (!S_ISREG(st.st_mode) ||
 		(st.st_uid != geteuid() && st.st_uid != 0) ||
 		(st.st_mode & (S_IWGRP | S_IXGRP | S_IRWXO)) != 0)
