@@ -65,8 +65,10 @@ cdc_slot_times(TimestampTz received, TimestampTz applied,
 void
 cdc_slot_wake_waiters(void)
 {
-	if (cdc_my_slot != NULL)
-		ConditionVariableBroadcast(&cdc_my_slot->progress);
+	if (cdc_my_slot == NULL)
+		return;
+	pg_atomic_fetch_add_u64(&cdc_my_slot->publications, 1);
+	ConditionVariableBroadcast(&cdc_my_slot->progress);
 }
 
 /* Fills the key of a partition of this worker's subscription. */

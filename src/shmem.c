@@ -64,6 +64,7 @@ init_slot(CdcSlot *slot)
 	pg_atomic_init_u64(&slot->end_request, 0);
 	pg_atomic_init_u64(&slot->end_served, 0);
 	pg_atomic_init_u64(&slot->batches_run, 0);
+	pg_atomic_init_u64(&slot->publications, 0);
 	for (int i = 0; i < CDC_NCOUNTERS; i++)
 		pg_atomic_init_u64(&slot->counters[i], 0);
 }

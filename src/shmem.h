@@ -94,6 +94,8 @@ typedef struct CdcSlot
 									 * grows only when 0 */
 	pg_atomic_uint64 end_served;	/* last end_request answered */
 	pg_atomic_uint64 config_seen;	/* last config_count acted upon */
+	pg_atomic_uint64 publications;	/* how many times it has published all
+									 * states of partitions */
 	pg_atomic_uint64 counters[CDC_NCOUNTERS];
 	ConditionVariable progress; /* broadcast after each commit and each
 								 * change of state */
@@ -283,6 +285,7 @@ extern void cdc_slot_report(CdcState state, const char *reason,
 extern void cdc_slot_count(CdcCounter counter, uint64 delta);
 extern void cdc_slot_times(TimestampTz received, TimestampTz applied,
 						   TimestampTz committed);	/* 0: leave as it is */
+/* To be called when the states of all partitions have been published. */
 extern void cdc_slot_wake_waiters(void);
 extern void cdc_partition_report(const char *topic, int32 partition,
 								 const CdcPartitionStatus *status);

@@ -51,6 +51,8 @@ typedef struct CdcAsked
 	int			index;
 	uint64		generation;
 	uint64		config;			/* changes committed before the question */
+	bool		current;		/* it has acted upon them ... */
+	uint64		publications;	/* ... when it had published so often */
 } CdcAsked;
 
 /* A partition, and where it must come to. */
@@ -74,6 +76,7 @@ typedef struct CdcWaiter
 	uint64		request;		/* number of the question; 0: not asked yet */
 	int			nasked;
 	CdcAsked   *asked;			/* room for all slots */
+	bool		fresh;			/* states tell of the present configuration */
 	bool		fixed;			/* the goals are known */
 	int			ngoals;
 	CdcGoal    *goals;
@@ -174,20 +177,48 @@ is_mapped(const CdcWaiter *waiter, const char *topic, bool *enabled)
 
 /* Has the worker acted upon all that was committed when it was asked? */
 static bool
-is_current(const CdcAsked *asked)
+is_current(CdcAsked *asked)
 {
-	return pg_atomic_read_u64(&cdc_shared->slots[asked->index].config_seen) >=
-		asked->config;
+	CdcSlot    *slot = &cdc_shared->slots[asked->index];
+
+	if (!asked->current &&
+		pg_atomic_read_u64(&slot->config_seen) >= asked->config)
+	{
+		asked->current = true;
+		asked->publications = pg_atomic_read_u64(&slot->publications);
+	}
+	return asked->current;
 }
 
 /* Have all workers? */
 static bool
-all_current(const CdcWaiter *waiter)
+all_current(CdcWaiter *waiter)
 {
+	bool		current = waiter->nasked > 0;
+
 	for (int i = 0; i < waiter->nasked; i++)
-		if (!is_current(&waiter->asked[i]))
+		current = is_current(&waiter->asked[i]) && current;
+	return current;
+}
+
+/*
+ * Have all workers published their states since then?  To be asked before
+ * the states are copied.
+ */
+static bool
+all_fresh(CdcWaiter *waiter)
+{
+	if (!all_current(waiter))
+		return false;
+	for (int i = 0; i < waiter->nasked; i++)
+	{
+		CdcSlot    *slot = &cdc_shared->slots[waiter->asked[i].index];
+
+		if (pg_atomic_read_u64(&slot->publications) <=
+			waiter->asked[i].publications)
 			return false;
-	return waiter->nasked > 0;
+	}
+	return true;
 }
 
 /*
@@ -206,7 +237,7 @@ check_workers(const CdcWaiter *waiter)
 		cdc_slot_copy(shared, &slot);
 		if (slot.state == CDC_STATE_DISABLED ||
 			(slot.state == CDC_STATE_STOPPED &&
-			 (slot.pid == 0 || is_current(&waiter->asked[i]))))
+			 (slot.pid == 0 || waiter->fresh)))
 			throw_state(waiter, slot.state, slot.reason, slot.hint, NULL, 0);
 		if (slot.pid != 0 &&
 			slot.proc->waitStatus == PROC_WAIT_STATUS_WAITING &&
@@ -221,7 +252,7 @@ check_workers(const CdcWaiter *waiter)
 static void
 check_partitions(const CdcWaiter *waiter)
 {
-	if (!all_current(waiter))
+	if (!waiter->fresh)
 		return;
 	for (int i = 0; i < waiter->nentries; i++)
 	{
@@ -287,6 +318,7 @@ ask_workers(CdcWaiter *waiter)
 
 		if (!is_ours(waiter, slot))
 			continue;
+		waiter->asked[waiter->nasked].current = false;
 		waiter->asked[waiter->nasked].index = i;
 		waiter->asked[waiter->nasked].generation = slot->generation;
 		waiter->asked[waiter->nasked].config =
@@ -295,11 +327,12 @@ ask_workers(CdcWaiter *waiter)
 		waiter->request = Max(waiter->request,
 							  pg_atomic_read_u64(&slot->end_request) + 1);
 	}
-	for (int i = 0; i < waiter->nasked && waiter->wants_ends; i++)
+	for (int i = 0; i < waiter->nasked; i++)
 	{
 		CdcSlot    *slot = &cdc_shared->slots[waiter->asked[i].index];
 
-		pg_atomic_write_u64(&slot->end_request, waiter->request);
+		if (waiter->wants_ends)
+			pg_atomic_write_u64(&slot->end_request, waiter->request);
 		if (slot->proc != NULL)
 			SetLatch(&slot->proc->procLatch);
 	}
@@ -317,7 +350,7 @@ copy_partitions(CdcWaiter *waiter)
 
 /* Have all workers answered, with the configuration of then? */
 static bool
-all_answered(const CdcWaiter *waiter)
+all_answered(CdcWaiter *waiter)
 {
 	for (int i = 0; i < waiter->nasked; i++)
 		if (pg_atomic_read_u64(&cdc_shared->slots[waiter->asked[i].index].end_served) <
@@ -459,6 +492,7 @@ wait_for(CdcWaiter *waiter, CdcWaitTest test, void *arg)
 		CHECK_FOR_INTERRUPTS();
 		review(waiter);
 		ConditionVariablePrepareToSleep(listen_to(waiter));
+		waiter->fresh = all_fresh(waiter);
 		copy_partitions(waiter);
 		done = test(waiter, arg);
 		if (done)
