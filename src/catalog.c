@@ -32,6 +32,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "catalog.h"
@@ -92,6 +93,10 @@ cdc_catalog_enter(CdcCatalogScope *scope)
 	SetUserIdAndSecContext(owner, scope->saved_sec_context |
 						   SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
+	/* SPI wants an outer snapshot, which a worker's transaction has not yet */
+	scope->pushed_snapshot = !ActiveSnapshotSet();
+	if (scope->pushed_snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	scope->saved_guc_level = 0;
 	/* the worker's search_path is empty already: spare it the nest level */
 	if (namespace_search_path == NULL || namespace_search_path[0] != '\0')
@@ -106,6 +111,8 @@ cdc_catalog_enter(CdcCatalogScope *scope)
 void
 cdc_catalog_leave(CdcCatalogScope *scope)
 {
+	if (scope->pushed_snapshot)
+		PopActiveSnapshot();
 	if (scope->saved_guc_level != 0)
 		AtEOXact_GUC(false, scope->saved_guc_level);
 	SetUserIdAndSecContext(scope->saved_user, scope->saved_sec_context);

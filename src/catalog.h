@@ -59,6 +59,7 @@ typedef struct CdcCatalogScope
 	Oid			saved_user;
 	int			saved_sec_context;
 	int			saved_guc_level;
+	bool		pushed_snapshot;
 } CdcCatalogScope;
 
 extern void cdc_catalog_enter(CdcCatalogScope *scope);
