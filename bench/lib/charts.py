@@ -33,7 +33,7 @@ def color(label):
     return OURS if label.startswith("cdc_sink") else PEER if label.startswith("JDBC") else ANCHOR
 
 
-def bars(title, groups, unit=thousands, left=250, width=860):
+def bars(title, groups, unit=thousands, left=300, width=900):
     """groups: [(name, [(label, median, low, high)])]; a horizontal bar each, with a whisker over the range."""
     top = max((high for _, rows in groups for *_, high in rows), default=1)
     room = width - left - 90
@@ -44,7 +44,7 @@ def bars(title, groups, unit=thousands, left=250, width=860):
         for label, value, low, high in rows:
             parts += [text(left - 8, y + 11, label, anchor="end"), rect(left, y, room * value / top, 14, color(label))]
             if high > low:
-                parts.append(line(left + room * low / top, y + 7, left + room * high / top, y + 7, "#0008", 2))
+                parts.append(line(left + room * low / top, y + 7, left + room * high / top, y + 7, "#57606a", 2))
             parts.append(text(left + room * max(value, high) / top + 6, y + 11, unit(value), "small"))
             y += 18
         y += 10
@@ -71,19 +71,20 @@ def course(title, points, windows, width=860, height=300):
     left, bottom = 70, height - 40
     top = max(windows) * 1.15
     span = max(len(windows), 1)
-    step = (width - left - 30) / span
+    right = width - 110                       # room for the names of the lines
+    step = (right - left) / span
     middle = sorted(windows)[len(windows) // 2]
     parts = [text(10, 20, title, "title")]
     for share in (0, 0.25, 0.5, 0.75, 1):
         y = bottom - share * (bottom - 40)
-        parts += [line(left, y, width - 30, y, GRID), text(left - 6, y + 4, thousands(top * share), "small", "end")]
+        parts += [line(left, y, right, y, GRID), text(left - 6, y + 4, thousands(top * share), "small", "end")]
     for i, rate in enumerate(windows):
         h = (bottom - 40) * rate / top
         parts += [rect(left + i * step + 2, bottom - h, step - 4, h, OURS),
                   text(left + (i + 0.5) * step, bottom + 16, f"{(i + 1) * 10} s", "small", "middle")]
     for share, name in ((1, "median"), (0.7, "0.7 × median")):
         y = bottom - (bottom - 40) * middle * share / top
-        parts += [line(left, y, width - 30, y, "#d1242f", 1), text(width - 34, y - 4, name, "small", "end")]
+        parts += [line(left, y, right, y, "#d1242f", 1), text(right + 6, y + 4, name, "small")]
     if points:
         parts.append(text(width - 34, 20, f"{points[-1][1]:,} events".replace(",", " "), "small", "end"))
     return svg(width, height, parts)

@@ -98,8 +98,18 @@ def compare(lab, stream, schema, names, topic):
         raise Failure(f"{stream.label}: {len(made)} records generated, {len(real)} real ones")
     for number, ((partition, *want), got) in enumerate(zip(real, made)):
         if tuple(want) != got or partition != 0:
-            raise Failure(f"{stream.label}, record {number} differs\nreal      {tuple(want)}\ngenerated {got}")
+            raise Failure(f"{stream.label}, record {number} of partition {partition} differs: {difference(want, got)}")
     return len(real)
+
+
+def difference(want, got):
+    """The first part of a record that differs, around the first byte that does."""
+    for part, a, b in zip(("key", "value", "headers"), want, got):
+        if a != b:
+            a, b = (x if isinstance(x, bytes) else repr(x).encode() for x in (a, b))
+            at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+            return f"{part}, byte {at}: real {a[max(at - 60, 0):at + 60]}, generated {b[max(at - 60, 0):at + 60]}"
+    return "the partition is not 0"
 
 
 def check(lab):

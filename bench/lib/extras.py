@@ -2,7 +2,7 @@
 import time
 
 import proc
-from cells import Stream, Table, case
+from cells import Stream, Table, make_case
 from methods import measured
 from pq import literal
 from say import Failure
@@ -20,7 +20,7 @@ class Extras:
         """Half of it is a load of the latency measurement: from the insert cell, else measured here."""
         if self.peak is None:
             stream = Stream("peak", "insert", int(600_000 * self.scale))
-            self.peak = self.methods.sink(case("peak", "sink", stream, Table()), 0)["rate"]
+            self.peak = self.methods.sink(make_case(1, "peak", "sink", stream, Table()), 0)["rate"]
         return self.peak
 
     # ---- latency

@@ -270,10 +270,10 @@ class Methods:
     def warm_up(self):
         """The compiler of the Java machine needs some work before it is fast: not counted."""
         if not self.warm:
-            from cells import Stream, Table, case
+            from cells import Stream, Table, make_case
             self.warm = True
-            stream = Stream("warm-up", "insert", 30_000, schema=True)
-            self.jdbc(case("warm-up", "jdbc", stream, Table(), 25_000), 0)
+            stream = Stream("warm-up", "insert", 60_000, schema=True)
+            self.jdbc(make_case(1, "warm-up", "jdbc", stream, Table(), 50_000), 0)
 
     def jdbc(self, case, repetition):
         self.warm_up()

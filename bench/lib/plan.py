@@ -41,10 +41,10 @@ class Plan:
         return time.monotonic() - self.first if self.planned_done else 0.0
 
     def fit(self):
-        """Leaves out the highest repetitions until the rest fits into the limit; two of each always stay."""
+        """Leaves out the highest repetitions until the rest fits into the limit; the first always stays."""
         while self.elapsed() + self.left() > self.limit:
             highest = max((s.repetition for s in self.steps), default=-1)
-            if highest < 2:
+            if highest < 1:
                 return
             kept = [s for s in self.steps if s.repetition != highest]
             self.dropped += len(self.steps) - len(kept)
