@@ -6,6 +6,7 @@
 \set ECHO none
 \i :functions
 \set ECHO all
+BEGIN;
 SET DateStyle = ISO; SET TimeZone = UTC; SET bytea_output = hex;
 CREATE EXTENSION IF NOT EXISTS hstore;
 CREATE DOMAIN positive AS int CHECK (VALUE > 0);
@@ -89,3 +90,4 @@ INSERT INTO cases (value, type, schema, wanted) VALUES
 
 SELECT * FROM pg_temp.failures();
 SELECT count(*) FROM cases;
+ROLLBACK;

@@ -6,6 +6,7 @@
 \set ECHO none
 \i :functions
 \set ECHO all
+BEGIN;
 SET bytea_output = hex;
 INSERT INTO cases (value, type, schema, source, wanted)
 SELECT v, t, pg_temp.schema_of(c, n), jsonb_build_object('binary.handling.mode', m), w FROM (VALUES
@@ -75,3 +76,4 @@ SELECT v, t, pg_temp.schema_of(c, n), jsonb_build_object('binary.handling.mode',
 
 SELECT * FROM pg_temp.failures();
 SELECT count(*) FROM cases;
+ROLLBACK;

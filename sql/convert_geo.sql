@@ -7,7 +7,8 @@
 \set ECHO none
 \i :functions
 \set ECHO all
-SET client_min_messages = error;
+BEGIN;
+SET client_min_messages = error;	-- shell types
 CREATE FUNCTION pg_temp.make_type(extension text, type text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE format('CREATE TYPE %I', type);
@@ -23,7 +24,6 @@ SET allow_system_table_mods = on;
 SELECT pg_temp.make_type(e, t) FROM (VALUES ('postgis', 'geometry'), ('postgis', 'geography'), ('vector', 'vector'),
 	('vector', 'halfvec'), ('vector', 'sparsevec'), ('other', 'box2d')) AS x(e, t);
 RESET allow_system_table_mods;
-RESET client_min_messages;
 
 -- WKB, little-endian, of a linestring (2) or of a polygon with one ring (3)
 CREATE FUNCTION pg_temp.wkb(kind int, VARIADIC xy float8[]) RETURNS text LANGUAGE sql AS $$
@@ -113,3 +113,4 @@ SELECT v, t, pg_temp.schema_of(c, n), w FROM (VALUES
 
 SELECT * FROM pg_temp.failures();
 SELECT count(*) FROM cases;
+ROLLBACK;

@@ -6,6 +6,7 @@
 \set ECHO none
 \i :functions
 \set ECHO all
+BEGIN;
 SET lc_monetary = 'C';
 -- a decimal's schema
 CREATE FUNCTION pg_temp.decimal(scale int) RETURNS text LANGUAGE sql AS $$
@@ -44,7 +45,7 @@ SELECT v, t, pg_temp.schema_of(c), w FROM (VALUES
 	('1', 'boolean', 'boolean', 'ERROR 22P02'),
 	('"true"', 'boolean', 'string', 't'),
 	('42', 'jsonb', 'int32', '42'),
-	('{"a":1}', 'int', NULL, 'ERROR 22P02: value {"a":1} is not a decimal with scale and value'),
+	('{"a":1}', 'int', NULL, 'ERROR 22P02: value {"a":1} is not an integer'),
 	('[1]', 'int', NULL, 'ERROR 22P02'),
 	('"abc"', 'int', NULL, 'ERROR 22P02: value "abc" is not an integer'),
 	('"abcd"', 'int', NULL, 'ERROR 22P02: value "abcd" is not an integer'),
@@ -186,3 +187,4 @@ FROM (VALUES (5000), (60000), (200000)) AS x(n);
 
 SELECT * FROM pg_temp.failures();
 SELECT count(*) FROM cases;
+ROLLBACK;

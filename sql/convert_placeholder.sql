@@ -6,6 +6,7 @@
 \set ECHO none
 \i :functions
 \set ECHO all
+BEGIN;
 CREATE EXTENSION IF NOT EXISTS hstore;
 CREATE FUNCTION pg_temp.set_of(placeholder text, mode text) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT jsonb_strip_nulls(jsonb_build_object('unavailable.value.placeholder', placeholder, 'binary.handling.mode', mode))
@@ -52,9 +53,13 @@ SELECT v, t, pg_temp.schema_of(c, n, m::jsonb), pg_temp.set_of(p, b), w FROM (VA
 	('"3q2+7w=="', 'bytea', NULL, NULL, '{}', 'hex:deadbeef', NULL, '<unchanged>'),
 	('[-34,-83,-66,-17]', 'bigint[]', NULL, NULL, '{}', 'hex:deadbeef', NULL, '<unchanged>'),
 	('"a\ufffdb\ufffd"', 'text', NULL, NULL, '{}', 'hex:61ff62c3', NULL, '<unchanged>'),
+	('"\ufffd-\ufffd\ufffd\ufffd\ufffd"', 'text', NULL, NULL, '{}', 'hex:e2822dc0e0ede282', NULL, '<unchanged>'),
+	('{"gone":"gone"}', 'jsonb', NULL, NULL, '{}', 'gone', NULL, '<unchanged>'),
+	('["gone"]', 'jsonb', 'array', NULL, '{}', 'gone', NULL, '<unchanged>'),
 	('{"gone":"gone"}', 'hstore', NULL, NULL, '{}', 'gone', NULL, '<unchanged>'),
 	('["2f24a8d6-0c54-3a3d-a5b4-7b1b6d1e4a5e"]', 'uuid[]', NULL, NULL, '{}', NULL, NULL, '{2f24a8d6-0c54-3a3d-a5b4-7b1b6d1e4a5e}')
 ) AS x(v, t, c, n, m, p, b, w);
 
 SELECT * FROM pg_temp.failures();
 SELECT count(*) FROM cases;
+ROLLBACK;

@@ -6,10 +6,11 @@
 \set ECHO none
 \i :functions
 \set ECHO all
-CREATE EXTENSION citext;
-CREATE EXTENSION hstore;
-CREATE EXTENSION isn;
-CREATE EXTENSION ltree;
+BEGIN;
+CREATE EXTENSION IF NOT EXISTS citext;
+CREATE EXTENSION IF NOT EXISTS hstore;
+CREATE EXTENSION IF NOT EXISTS isn;
+CREATE EXTENSION IF NOT EXISTS ltree;
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'so "so"');
 CREATE DOMAIN code5 AS varchar(5) CHECK (VALUE <> 'bad');
 CREATE DOMAIN code5b AS code5 CHECK (VALUE <> 'worse');
@@ -122,3 +123,4 @@ INSERT INTO cases (value, type, wanted) VALUES
 
 SELECT * FROM pg_temp.failures();
 SELECT count(*) FROM cases;
+ROLLBACK;

@@ -6,6 +6,7 @@
 \set ECHO none
 \i :functions
 \set ECHO all
+BEGIN;
 SET DateStyle = ISO; SET TimeZone = UTC; SET IntervalStyle = postgres;
 CREATE FUNCTION pg_temp.unit(mode text) RETURNS jsonb LANGUAGE sql AS
 $$ SELECT jsonb_build_object('time.precision.mode', mode) $$;
@@ -190,3 +191,4 @@ SELECT pg_temp.convert('"2024-07-01T11:51:30Z"', 'timestamptz', NULL, NULL),
 	pg_temp.convert('"2024-07-01T11:51:30Z"', 'timestamp', NULL, NULL),
 	pg_temp.convert('1719834690000000', 'timestamp', NULL, NULL),
 	pg_temp.convert('"P1Y2M-3DT4H5M6.789S"', 'interval', NULL, NULL);
+ROLLBACK;

@@ -194,8 +194,7 @@ agrees(const CdcConversion *conv, const CdcJsonNode *value)
 		case CDC_CONNECT_INT16:
 		case CDC_CONNECT_INT32:
 		case CDC_CONNECT_INT64:
-			return value->type == CDC_JSON_NUMBER &&
-				strcspn(value->text, ".eE") >= value->len;
+			return cdc_is_integer_literal(value);
 		case CDC_CONNECT_FLOAT:
 		case CDC_CONNECT_DOUBLE:
 			return value->type == CDC_JSON_NUMBER ||

@@ -142,7 +142,9 @@ integer_from_any(const CdcConversion *conv, const CdcJsonNode *value)
 		case CDC_JSON_FALSE:
 			return integer_from_boolean(conv, value);
 		case CDC_JSON_OBJECT:
-			return integer_from_variable_decimal(conv, value);
+			if (cdc_member(value, "scale") != NULL)
+				return integer_from_variable_decimal(conv, value);
+			break;
 		case CDC_JSON_STRING:
 			if (conv->source->decimal_mode == CDC_DECIMAL_STRING &&
 				cdc_parse_int64(value->text, value->len, &number))
@@ -271,7 +273,7 @@ float_from_variable_decimal(const CdcConversion *conv,
 static Datum
 float_from_any(const CdcConversion *conv, const CdcJsonNode *value)
 {
-	if (value->type == CDC_JSON_OBJECT)
+	if (cdc_member(value, "scale") != NULL)
 		return float_from_variable_decimal(conv, value);
 	if (value->type == CDC_JSON_STRING && !is_non_finite(value) &&
 		conv->source->decimal_mode == CDC_DECIMAL_STRING)

@@ -57,34 +57,66 @@ add_string(CdcConversion *conv, CdcPlaceholderShape shape, char *text)
 }
 
 /*
- * The placeholder as a Java string: where a hex: placeholder is not UTF-8,
- * each malformed byte has become U+FFFD.
+ * Length of what Java's decoder replaces by one U+FFFD: the bytes, from the
+ * first, that could begin a character.
+ */
+static int
+malformed_length(const unsigned char *bytes, int len)
+{
+	int			wanted = pg_utf_mblen(bytes);
+	unsigned char least = 0x80;
+	unsigned char greatest = 0xBF;
+	int			size = 1;
+
+	if (bytes[0] < 0xC2 || bytes[0] > 0xF4)
+		return 1;
+	if (bytes[0] == 0xE0)
+		least = 0xA0;
+	else if (bytes[0] == 0xF0)
+		least = 0x90;
+	else if (bytes[0] == 0xF4)
+		greatest = 0x8F;
+	while (size < wanted && size < len && bytes[size] >= least &&
+		   bytes[size] <= greatest)
+	{
+		size++;
+		least = 0x80;
+		greatest = 0xBF;
+	}
+	return size;
+}
+
+/*
+ * The placeholder as a Java string: what is not UTF-8 in a hex: placeholder
+ * has become U+FFFD.
  */
 static char *
-java_string(const char *bytes, int len)
+java_string(const char *placeholder, int len)
 {
+	const unsigned char *bytes = (const unsigned char *) placeholder;
 	StringInfoData out;
-	int			at = 0;
+	int			size;
 
 	initStringInfo(&out);
-	while (at < len)
+	for (int at = 0; at < len; at += size)
 	{
-		int			size = pg_utf_mblen((const unsigned char *) bytes + at);
-
-		if (at + size <= len &&
-			pg_utf8_islegal((const unsigned char *) bytes + at, size))
-			appendBinaryStringInfo(&out, bytes + at, size);
+		size = pg_utf_mblen(bytes + at);
+		if (at + size <= len && pg_utf8_islegal(bytes + at, size))
+			appendBinaryStringInfo(&out, (const char *) bytes + at, size);
 		else
 		{
+			size = malformed_length(bytes + at, len - at);
 			appendStringInfoString(&out, "\xEF\xBF\xBD");
-			size = 1;
 		}
-		at += size;
 	}
 	return out.data;
 }
 
-/* java.util.UUID.nameUUIDFromBytes: MD5 with version 3 and variant set. */
+/*
+ * java.util.UUID.nameUUIDFromBytes: MD5 with version 3 and variant set.
+ * ERROR 0A000 where the TLS library forbids MD5: without it a placeholder
+ * would be stored as a value.
+ */
 static char *
 name_uuid(const char *bytes, int len)
 {
@@ -94,8 +126,8 @@ name_uuid(const char *bytes, int len)
 
 	if (!pg_md5_binary(bytes, len, digest, &problem))
 		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not compute an MD5 hash: %s",
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("could not compute the MD5 hash of unavailable.value.placeholder: %s",
 						problem ? problem : "unknown error")));
 	digest[6] = (digest[6] & 0x0f) | 0x30;
 	digest[8] = (digest[8] & 0x3f) | 0x80;
@@ -169,14 +201,17 @@ cdc_prepare_placeholders(CdcConversion *conv)
 	if (conv->from == CDC_FROM_BYTES || conv->target == CDC_TO_BYTEA ||
 		conv->target == CDC_TO_OTHER)
 		add_string(conv, CDC_SHAPE_STRING, base64);
-	if (conv->target == CDC_TO_HSTORE || conv->from == CDC_FROM_MAP)
+	/* hstore, and what a JSON column makes of an hstore */
+	if (conv->target == CDC_TO_HSTORE || conv->target == CDC_TO_JSON ||
+		conv->target == CDC_TO_JSONB || conv->from == CDC_FROM_MAP)
 	{
 		add_string(conv, CDC_SHAPE_STRING, hstore_document(string));
 		add_string(conv, CDC_SHAPE_MAP, string);
 	}
 	if (conv->target == CDC_TO_ARRAY)
 		prepare_array(conv, string, base64);
-	else if (conv->from == CDC_FROM_ARRAY)
+	else if (conv->from == CDC_FROM_ARRAY || conv->target == CDC_TO_JSON ||
+			 conv->target == CDC_TO_JSONB)
 		add_string(conv, CDC_SHAPE_ARRAY, string);
 }
 

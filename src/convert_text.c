@@ -43,8 +43,7 @@ shown(const CdcJsonNode *value)
 	if (value->type == CDC_JSON_FALSE)
 		return pstrdup("false");
 	if (len > SHOWN_BYTES)
-		len = pg_encoding_mbcliplen(PG_UTF8, text, SHOWN_BYTES + 8,
-									SHOWN_BYTES);
+		len = pg_encoding_mbcliplen(PG_UTF8, text, len, SHOWN_BYTES);
 	initStringInfo(&out);
 	if (value->type == CDC_JSON_STRING)
 		appendStringInfoChar(&out, '"');
@@ -196,17 +195,29 @@ cdc_parse_int64(const char *text, size_t len, int64 *result)
 	return true;
 }
 
+bool
+cdc_is_integer_literal(const CdcJsonNode *value)
+{
+	if (value->type != CDC_JSON_NUMBER)
+		return false;
+	for (uint32_t i = 0; i < value->len; i++)
+		if (value->text[i] != '-' &&
+			(value->text[i] < '0' || value->text[i] > '9'))
+			return false;
+	return true;
+}
+
 int64
 cdc_node_int64(const CdcJsonNode *value)
 {
 	int64		result;
 
-	if (value->type != CDC_JSON_NUMBER ||
-		strcspn(value->text, ".eE") < value->len)
+	if (value->type == CDC_JSON_NUMBER &&
+		cdc_parse_int64(value->text, value->len, &result))
+		return result;
+	if (!cdc_is_integer_literal(value))
 		cdc_refuse(ERRCODE_INVALID_TEXT_REPRESENTATION, value, "an integer");
-	if (!cdc_parse_int64(value->text, value->len, &result))
-		cdc_refuse_range(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, value, "bigint");
-	return result;
+	cdc_refuse_range(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, value, "bigint");
 }
 
 /*

@@ -16,6 +16,7 @@
 #include "lib/stringinfo.h"
 #include "utils/numeric.h"
 
+#include "compat.h"
 #include "json.h"
 #include "source_settings.h"
 
@@ -39,6 +40,8 @@ extern const CdcJsonNode *cdc_member(const CdcJsonNode *object,
 									 const char *name);
 /* Integer literal; false where it is none or does not fit. */
 extern bool cdc_parse_int64(const char *text, size_t len, int64 *result);
+/* Is it a number without fraction and exponent, of any length? */
+extern bool cdc_is_integer_literal(const CdcJsonNode *value);
 /* Integer of a NUMBER node, or an ERROR. */
 extern int64 cdc_node_int64(const CdcJsonNode *value);
 /* Reads a JSON document held in a string; ERROR where it is none. */

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -53,6 +54,15 @@ settings_of(Jsonb *json)
 					 errmsg("setting \"%s\": %s", name, problem)));
 	}
 	return settings;
+}
+
+/* An argument as records have it: in UTF-8, whatever the database is in. */
+static char *
+utf8_argument(FunctionCallInfo fcinfo, int number)
+{
+	char	   *argument = text_to_cstring(PG_GETARG_TEXT_PP(number));
+
+	return pg_server_to_any(argument, strlen(argument), PG_UTF8);
 }
 
 /* A flattened record with one field; schema is that of the field or NULL. */
@@ -128,11 +138,9 @@ convert_to_text(const CdcSchema *schema, const CdcSourceSettings *settings,
 PGDLLEXPORT Datum
 cdc_test_convert(PG_FUNCTION_ARGS)
 {
-	char	   *schema = PG_ARGISNULL(0) ? NULL :
-		text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *schema = PG_ARGISNULL(0) ? NULL : utf8_argument(fcinfo, 0);
 	CdcSourceSettings *settings = settings_of(PG_GETARG_JSONB_P(1));
-	char	   *record = record_of(schema,
-								   text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	char	   *record = record_of(schema, utf8_argument(fcinfo, 2));
 	CdcArena	arena = {0};
 	CdcDecodeState *state = cdc_decoder_debezium.open(settings);
 	char	   *result = NULL;
@@ -164,8 +172,7 @@ cdc_test_convert(PG_FUNCTION_ARGS)
 PGDLLEXPORT Datum
 cdc_test_converter(PG_FUNCTION_ARGS)
 {
-	char	   *schema = PG_ARGISNULL(0) ? NULL :
-		text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *schema = PG_ARGISNULL(0) ? NULL : utf8_argument(fcinfo, 0);
 	CdcSourceSettings *settings = settings_of(PG_GETARG_JSONB_P(1));
 	CdcArena	arena = {0};
 	CdcDecodeState *state = cdc_decoder_debezium.open(settings);

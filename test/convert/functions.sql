@@ -1,4 +1,9 @@
 -- Functions of the converter tests.  Sourced by sql/convert_*.sql and test/convert/differential.
+SET client_min_messages = warning;
+SET DateStyle = ISO;
+SET TimeZone = UTC;
+SET IntervalStyle = postgres;
+
 CREATE FUNCTION pg_temp.cdc_test_convert(schema text, source jsonb, value text, type regtype, typmod int)
 RETURNS text LANGUAGE c AS 'cdc_sink', 'cdc_test_convert';
 CREATE FUNCTION pg_temp.cdc_test_converter(schema text, source jsonb, type regtype, typmod int)
