@@ -399,4 +399,5 @@ cdc_slot_attach(int index, uint64 generation)
 	SpinLockRelease(&slot->mutex);
 	if (!keep_state || cdc_slot_is_behind(slot))
 		cdc_slot_set_state(slot, CDC_STATE_STARTING, "", "", 0);
+	cdc_debug_point("attached");
 }

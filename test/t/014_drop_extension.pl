@@ -1,0 +1,56 @@
+# DROP EXTENSION stops the workers at commit; a rollback leaves them running; the extension can be created anew.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use CdcSink::Node;
+use CdcSink::Workers;
+
+my $db = 'postgres';
+my $node = new_read_side('drop_extension');
+create_idle_subscription($node, $db, 's');
+my ($pid) = wait_for_workers($node, $db, 1);
+
+$node->safe_psql($db, 'BEGIN; DROP EXTENSION cdc_sink CASCADE; ROLLBACK;');
+is(join(' ', worker_pids($node, $db)), $pid, 'a rolled back DROP EXTENSION leaves the worker alone');
+$node->safe_psql($db, "BEGIN; SAVEPOINT a; DROP EXTENSION cdc_sink CASCADE; ROLLBACK TO a; COMMIT;");
+settle($node, $db);
+is(join(' ', worker_pids($node, $db)), $pid, 'one in a subtransaction too');
+
+my $log = -s $node->logfile;
+my $rounds = $ENV{CDC_SINK_FULL} ? 200 : 10;
+my @drops = ('DROP EXTENSION cdc_sink CASCADE', 'DROP SCHEMA cdc_sink CASCADE');
+foreach my $i (1 .. $rounds)
+{
+	my ($old) = wait_for_workers($node, $db, 1);
+	$node->safe_psql($db, $drops[ $i % 2 ]);
+	if ($i % 3 == 0)
+	{
+		# ids of subscriptions start again: the worker of the old one must go all the same
+		$node->safe_psql($db, 'CREATE EXTENSION cdc_sink');
+		create_idle_subscription($node, $db, 's');
+		wait_for_new_worker($node, $db, $old);
+	}
+	else
+	{
+		wait_for_workers($node, $db, 0);
+		$node->safe_psql($db, 'CREATE EXTENSION cdc_sink');
+		create_idle_subscription($node, $db, 's');
+	}
+}
+wait_for_workers($node, $db, 1);
+pass("dropped and created anew $rounds times");
+
+$node->safe_psql($db, 'DROP EXTENSION cdc_sink CASCADE');
+wait_for_workers($node, $db, 0);
+$node->safe_psql($db, 'CREATE DATABASE other');
+$node->safe_psql('other', 'CREATE EXTENSION cdc_sink');
+settle($node, 'other');
+is(scalar(worker_pids($node)), 0, 'none is left');
+unlike(slurp_file($node->logfile, $log), qr/apply worker ERROR/, 'and none went with an error');
+
+done_testing();
