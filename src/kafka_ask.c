@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 
 #include "kafka_internal.h"
+#include "shmem.h"
 
 /* a question's slices: what a cancel may have to wait for */
 #define FIRST_SLICE_MS		200
@@ -63,7 +64,8 @@ start_deadline(Deadline *deadline, int timeout_ms)
 }
 
 /*
- * The next slice in ms, or 0 when time is up.  Slices grow, so that a slow
+ * The next slice in ms, or 0 when time is up, as it is for an apply worker
+ * that was told to stop.  Slices grow, so that a slow
  * broker can answer within one: an answer that comes later is lost.
  */
 static int
@@ -73,6 +75,8 @@ next_slice(Deadline *deadline)
 	int			slice;
 
 	CHECK_FOR_INTERRUPTS();
+	if (cdc_slot_stopping())
+		return 0;
 	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 										   deadline->until);
 	slice = (int) Min(left, deadline->slice);
