@@ -3,7 +3,7 @@
  * apply_api.h
  *		Interface between the runs that coalesce.c cuts and the appliers.
  *
- * Floor 6, below the appliers: a run is a set of rows of one relation that
+ * Floor 6.  Below the appliers: a run is a set of rows of one relation that
  * one statement can apply.
  *
  *-------------------------------------------------------------------------

@@ -249,6 +249,10 @@ client_reason(CdcKafka *kafka, rd_kafka_resp_err_t code, const char *text)
 			return kafka->status.reason[0] == '\0' ? "broker_down" : NULL;
 		case RD_KAFKA_RESP_ERR__TRANSPORT:
 		case RD_KAFKA_RESP_ERR__RESOLVE:
+			/* the broker refuses a client certificate after the handshake */
+			if (strstr(text, "SSL alert") != NULL)
+				return "tls_error";
+			/* FALLTHROUGH */
 		case RD_KAFKA_RESP_ERR__TIMED_OUT:
 			/* one broker of several; before the first contact it counts */
 			if (kafka->status.contact && kafka->status.reason[0] == '\0')
@@ -498,12 +502,35 @@ take_partition_error(CdcKafka *kafka, CdcKafkaEvent *event,
 	strlcpy(event->reason, reason, CDC_REASON_LEN);
 }
 
+/*
+ * What more is known of an error than librdkafka's text says: "" or a static
+ * text to put before it.
+ */
+static const char *
+explanation(CdcKafka *kafka, const char *reason, const char *text)
+{
+	const char *problem;
+
+	/* 2.6.1 mended the final message, which Kafka 4.0 began to check */
+	if (strcmp(reason, "auth_error") == 0 && strstr(text, "SCRAM") != NULL &&
+		rd_kafka_version() < 0x02060100)
+		return "librdkafka before 2.6.1 cannot log in by SCRAM to Kafka 4.0 or later";
+	if (strcmp(reason, "tls_error") != 0)
+		return "";
+	pthread_mutex_lock(&kafka->rules->mutex);
+	problem = kafka->rules->certificate_problem;
+	kafka->rules->certificate_problem = NULL;
+	pthread_mutex_unlock(&kafka->rules->mutex);
+	return problem != NULL ? problem : "";
+}
+
 /* An error of the client as a whole. */
 static void
 take_client_error(CdcKafka *kafka, CdcKafkaEvent *event,
 				  rd_kafka_resp_err_t code, const char *text)
 {
 	const char *reason = client_reason(kafka, code, text);
+	const char *more;
 
 	if (code == RD_KAFKA_RESP_ERR__FATAL)
 		reason = "client_fatal";
@@ -514,11 +541,13 @@ take_client_error(CdcKafka *kafka, CdcKafkaEvent *event,
 								 rd_kafka_err2name(code), text)));
 		return;
 	}
-	note_trouble(kafka, reason, text);
+	more = explanation(kafka, reason, text);
+	snprintf(event->message, CDC_MESSAGE_LEN, "%s%s%s", more,
+			 more[0] != '\0' ? ": " : "", text);
+	note_trouble(kafka, reason, event->message);
 	event->type = CDC_KAFKA_ERROR;
 	event->transient = code != RD_KAFKA_RESP_ERR__FATAL;
 	strlcpy(event->reason, reason, CDC_REASON_LEN);
-	strlcpy(event->message, text, CDC_MESSAGE_LEN);
 }
 
 static void

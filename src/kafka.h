@@ -6,8 +6,9 @@
  * Floor 3.  Behind it, kafka_internal.h is the only file that includes
  * rdkafka.h (for kafka_open.c, kafka.c and kafka_ask.c).  All of it runs in
  * our own worker processes (checked), on their main thread, and a process has
- * at most one handle.  librdkafka's threads never run our code but the pure-C
- * connect_cb that enforces cdc_sink.allowed_brokers.
+ * at most one handle.  librdkafka's threads never run our code but two
+ * pure-C callbacks: connect_cb enforces cdc_sink.allowed_brokers, and
+ * ssl_cert_verify_cb notes why OpenSSL refused a certificate.
  *
  *-------------------------------------------------------------------------
  */

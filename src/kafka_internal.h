@@ -21,7 +21,7 @@
 #include "kafka.h"
 
 /*
- * What connect_cb may touch on librdkafka's threads; malloc'ed, and never
+ * What our two callbacks may touch on librdkafka's threads; malloc'ed, and never
  * freed before the handle is known to be destroyed.
  */
 typedef struct ConnectRules
@@ -29,7 +29,8 @@ typedef struct ConnectRules
 	CdcBrokerList *allowed;
 	pthread_mutex_t mutex;		/* guards the rest */
 	uint64		refusals;
-	char		refused[256];	/* last one, "name (address)" */
+	char		refused[256];	/* name of the last one, "host:port" */
+	const char *certificate_problem;	/* of the last one refused, static */
 } ConnectRules;
 
 typedef struct PartitionKey

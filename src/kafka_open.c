@@ -226,8 +226,8 @@ cdc_kafka_register_exit(void)
  */
 
 /*
- * connect_cb: the only code of ours on librdkafka's threads.  Connects like
- * the library itself, unless the address is not allowed.
+ * connect_cb, on librdkafka's threads.  Connects like the library itself,
+ * unless the address is not allowed.
  */
 static int
 connect_if_allowed(int sock, const struct sockaddr *address, int length,
@@ -246,6 +246,52 @@ connect_if_allowed(int sock, const struct sockaddr *address, int length,
 	if (connect(sock, address, length) == 0 || errno == EINPROGRESS)
 		return 0;
 	return errno;
+}
+
+/* What OpenSSL's code of a certificate error means, in a user's words. */
+static const char *
+certificate_problem(int x509_error)
+{
+	switch (x509_error)
+	{
+		case 9:
+			return "the broker's certificate is not yet valid";
+		case 10:
+			return "the broker's certificate has expired";
+		case 2:
+		case 18:
+		case 19:
+		case 20:
+		case 21:
+			return "the broker's certificate is signed by no authority in ssl.ca.pem";
+		case 23:
+			return "the broker's certificate has been revoked";
+		case 62:
+		case 64:
+			return "the broker's certificate is for another host name";
+		default:
+			return "the broker's certificate is not accepted";
+	}
+}
+
+/*
+ * ssl_cert_verify_cb, on librdkafka's threads.  Decides nothing: it keeps the
+ * reason, which the library does not pass on, and repeats OpenSSL's verdict.
+ */
+static int
+note_certificate(rd_kafka_t *rk, const char *name, int32_t id, int *x509_error,
+				 int depth, const char *certificate, size_t size,
+				 char *text, size_t text_size, void *opaque)
+{
+	ConnectRules *rules = opaque;
+
+	if (*x509_error == 0)
+		return 1;
+	pthread_mutex_lock(&rules->mutex);
+	rules->certificate_problem = certificate_problem(*x509_error);
+	pthread_mutex_unlock(&rules->mutex);
+	strlcpy(text, certificate_problem(*x509_error), text_size);
+	return 0;
 }
 
 static ConnectRules *
@@ -379,6 +425,8 @@ make_conf(const CdcKafkaConfig *config, ConnectRules *rules)
 	set_fixed(conf, forced_properties, lengthof(forced_properties));
 	rd_kafka_conf_set_opaque(conf, rules);
 	rd_kafka_conf_set_connect_cb(conf, connect_if_allowed);
+	/* refused only by a library without TLS, which needs none */
+	(void) rd_kafka_conf_set_ssl_cert_verify_cb(conf, note_certificate);
 	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_FETCH |
 							 RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
 	return conf;

@@ -23,6 +23,7 @@
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/relcache.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
@@ -77,7 +78,8 @@ cdc_launch_databases(MemoryContext context)
 
 /*
  * Returns the row of a shared catalog with that oid, or NULL, in the current
- * transaction; *rel must be closed by the caller.
+ * transaction; *rel must be closed by the caller.  The indexes are known
+ * only where the server found its file of them when this process started.
  */
 static HeapTuple
 find_row(Oid catalog, Oid index, AttrNumber oid_column, Oid oid,
@@ -90,7 +92,8 @@ find_row(Oid catalog, Oid index, AttrNumber oid_column, Oid oid,
 	*rel = table_open(catalog, AccessShareLock);
 	ScanKeyInit(&key, oid_column, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(oid));
-	scan = systable_beginscan(*rel, index, true, NULL, 1, &key);
+	scan = systable_beginscan(*rel, index, criticalSharedRelcachesBuilt, NULL,
+							  1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		tuple = heap_copytuple(tuple);

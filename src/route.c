@@ -106,7 +106,8 @@ route_append(CdcRelation *rel, const CdcEvent *event, CdcChange *change)
 {
 	bool		has_op = false;
 
-	if (event->kind == CDC_KIND_TOMBSTONE &&
+	/* a soft tombstone (the bytes null) is always a flattened delete */
+	if (event->kind == CDC_KIND_TOMBSTONE && !event->flattened &&
 		!null_is_delete(&rel->mapping->subscription->source))
 		return;
 	if (change->op == CDC_OP_TRUNCATE)

@@ -33,13 +33,17 @@ cdc_schema_field(const CdcSchema *schema, const char *name, int32 len)
 static bool
 is_added_field(const CdcSourceSettings *source, const char *name)
 {
-	if (strcmp(name, "__deleted") == 0)
-		return true;
 	for (int i = 0; i < source->nadd_fields; i++)
 		if (strcmp(source->add_fields[i], name) == 0)
 			return true;
-	/* nothing said: the transform's default prefix */
-	return source->nadd_fields == 0 && strncmp(name, "__", 2) == 0;
+	/* the deleted mark is not among the added fields that source names */
+	if (strcmp(name, "__deleted") == 0)
+		return source->flatten_mode != CDC_FLATTEN_TOMBSTONE &&
+			source->flatten_mode != CDC_FLATTEN_DROP &&
+			source->flatten_mode != CDC_FLATTEN_DELETE_TO_TOMBSTONE;
+	/* source says nothing of the transform: its default prefix */
+	return source->flatten_mode == CDC_FLATTEN_UNKNOWN &&
+		strncmp(name, "__", 2) == 0;
 }
 
 /* Name of the column for a field, or NULL where the mapping drops it. */

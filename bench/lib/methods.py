@@ -66,9 +66,9 @@ class Methods:
                     first = (now, done, wal, {p: proc.cpu(p) for p in pids})
                 if on_progress:
                     on_progress(now, done)
-            elif now - last_change > patience:
+            elif now - last_change > patience or (now - last_change > 2 and self.stopped(c)):
                 memory.stop()
-                self.complain(c, f"made no progress for {patience} s at {done} of {records} records")
+                self.complain(c, f"made no progress for {now - last_change:.0f} s at {done} of {records} records")
             if done < records:
                 time.sleep(0.01)
         pids[:] = sorted({*pids, *self.worker_pids(c)})
@@ -79,6 +79,10 @@ class Methods:
         seconds = max(now - first[0], 1e-3)
         return {"start_seconds": first[0] - begin, "whole_seconds": now - begin, "records": done - first[1], "seconds": seconds,
                 "cpu": cpu, "wal": wal - first[2], "rss_mb": peak, "workers": len(pids)}
+
+    @staticmethod
+    def stopped(c):
+        return c.one("SELECT count(*) FROM cdc_sink.pg_stat_cdc_sink_subscription WHERE state = 'stopped'") != "0"
 
     @staticmethod
     def unsubscribe(c):

@@ -60,9 +60,14 @@ $node->poll_query_until($db, "SELECT pg_postmaster_start_time() IS NOT NULL");
 $pid = wait_for_new_worker($node, $db, $pid);
 pass('after a crash of the server it comes back');
 
-$node->restart('fast');
+my $log = -s $node->logfile;
+$node->stop('fast');
+# what a process without a database knows of the shared catalogs; it is absent now and then
+unlink $node->data_dir . '/global/pg_internal.init' or die "could not remove pg_internal.init: $!";
+$node->start;
 ($pid) = wait_for_workers($node, $db, 1);
 pass('after a restart it comes back');
+unlike(slurp_file($node->logfile, $log), qr/launcher (FATAL|ERROR)/, 'the launcher does without the file of shared indexes');
 
 # --- stopped
 $node->safe_psql($db, "BEGIN; SELECT cdc_sink.disable_subscription('s'); ROLLBACK;");
@@ -114,7 +119,7 @@ SKIP:
 	$node->safe_psql($db, q{SELECT cdc_sink.alter_subscription('s', options => '{"retry_backoff_ms": 50, "retry_backoff_max_ms": 400}')});
 	$node->append_conf('postgresql.conf', "cdc_sink.debug_fail_at = 'attached'\n");
 	$node->reload;
-	my $log = -s $node->logfile;
+	$log = -s $node->logfile;
 	my $failures = qr/^\S+ (\S+) .*apply worker ERROR: .*stopped at debug point "attached"/m;
 	$node->safe_psql($db, "SELECT pg_terminate_backend($pid)");
 	wait_for(sub { scalar(() = slurp_file($node->logfile, $log) =~ /$failures/g) >= 6 }, 'six runs that fail');
