@@ -515,11 +515,10 @@ explanation(CdcKafka *kafka, const char *reason, const char *text)
 	if (strcmp(reason, "auth_error") == 0 && strstr(text, "SCRAM") != NULL &&
 		rd_kafka_version() < 0x02060100)
 		return "librdkafka before 2.6.1 cannot log in by SCRAM to Kafka 4.0 or later";
-	if (strcmp(reason, "tls_error") != 0)
+	if (strstr(text, "certificate verify failed") == NULL)
 		return "";
 	pthread_mutex_lock(&kafka->rules->mutex);
 	problem = kafka->rules->certificate_problem;
-	kafka->rules->certificate_problem = NULL;
 	pthread_mutex_unlock(&kafka->rules->mutex);
 	return problem != NULL ? problem : "";
 }
