@@ -107,7 +107,14 @@ decide(CdcSlot *slot, bool ended, long *wait_ms)
 		free_slot(slot);
 		return TASK_FREE;
 	}
-	if (ended)
+	if (slot->replaced)
+	{
+		slot->replaced = false;
+		slot->delay_ms = 0;
+		slot->next_start = 0;
+		cdc_slot_update_stopping(slot);
+	}
+	else if (ended)
 		note_end(slot);
 	if (!cdc_shared->enabled)
 		cdc_slot_set_state(slot, CDC_STATE_DISABLED, "server_disabled",

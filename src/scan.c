@@ -335,6 +335,9 @@ enable_worker(const CdcFoundList *list, const CdcFound *found, int worker_no)
 	/* what stopped it may have committed after the rows were read */
 	if (slot->retired_by <= list->number)
 		slot->retired = false;
+	if (slot->pid != 0 && (slot->owner != found->owner ||
+						   slot->nworkers != found->workers))
+		slot->replaced = true;
 	slot->owner = found->owner;
 	slot->subscription = found->name;
 	slot->nworkers = found->workers;

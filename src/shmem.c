@@ -216,6 +216,7 @@ cdc_slot_reset(CdcSlot *slot, Oid dboid, int64 subid, int32 worker_no)
 	slot->retired = false;
 	slot->retired_by = 0;
 	slot->stale = false;
+	slot->replaced = false;
 	slot->stopping = false;
 	slot->stop_holds = 0;
 	slot->fruitless = false;
@@ -289,8 +290,8 @@ cdc_slot_update_stopping(CdcSlot *slot)
 {
 	Assert(LWLockHeldByMeInMode(cdc_shared->lock, LW_EXCLUSIVE));
 
-	slot->stopping = slot->retired || slot->stale || slot->stop_holds > 0 ||
-		!cdc_shared->enabled;
+	slot->stopping = slot->retired || slot->stale || slot->replaced ||
+		slot->stop_holds > 0 || !cdc_shared->enabled;
 	if (slot->stopping && slot->proc != NULL)
 		SetLatch(&slot->proc->procLatch);
 }

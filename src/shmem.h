@@ -51,11 +51,13 @@ typedef struct CdcSlot
 	/* identity; cdc_shared->lock */
 	bool		in_use;			/* the subscription is enabled */
 	bool		stopping;		/* its worker must exit, none be started: sum
-								 * of the next three and of cdc_sink.enabled,
+								 * of the next four and of cdc_sink.enabled,
 								 * see cdc_slot_update_stopping */
 	bool		retired;		/* the subscription is disabled */
 	uint64		retired_by;		/* the scan that may end that at the earliest */
 	bool		stale;			/* the subscription is gone */
+	bool		replaced;		/* its worker runs with another owner, or as
+								 * one of another number, than it should */
 	int			stop_holds;		/* open transactions that rely on its
 								 * standing still */
 	Oid			dboid;
