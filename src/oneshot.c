@@ -11,39 +11,18 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "libpq/pqformat.h"
 #include "libpq/pqmq.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/dsm.h"
 #include "storage/ipc.h"
 #include "storage/shm_mq.h"
-#include "tcop/tcopprot.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 
-#include "compat.h"
-#include "kafka.h"
 #include "oneshot_internal.h"
 
 /* bytes of answer on their way */
 #define QUEUE_SIZE	((Size) 65536)
-
-/* Start of the shared segment; request and queue follow. */
-typedef struct OneshotHeader
-{
-	CdcJob		job;
-	Oid			dboid;
-	Oid			role;
-	Size		request_len;
-	Size		queue_at;		/* offset of the queue in the segment */
-} OneshotHeader;
-
-#define REQUEST_AT	MAXALIGN(sizeof(OneshotHeader))
-
-extern PGDLLEXPORT void cdc_oneshot_main(Datum arg);
 
 /* --------------------------------------------------------------------
  * Requests
@@ -141,9 +120,9 @@ cdc_request_get_place(StringInfo request, CdcPlace *place)
 static dsm_segment *
 make_segment(CdcJob job, Oid role, StringInfo request)
 {
-	Size		queue_at = MAXALIGN(REQUEST_AT + request->len);
+	Size		queue_at = MAXALIGN(CDC_ONESHOT_REQUEST_AT + request->len);
 	dsm_segment *segment = dsm_create(queue_at + QUEUE_SIZE, 0);
-	OneshotHeader *header = dsm_segment_address(segment);
+	CdcOneshotHeader *header = dsm_segment_address(segment);
 	shm_mq	   *queue;
 
 	header->job = job;
@@ -151,7 +130,7 @@ make_segment(CdcJob job, Oid role, StringInfo request)
 	header->role = role;
 	header->request_len = request->len;
 	header->queue_at = queue_at;
-	memcpy((char *) header + REQUEST_AT, request->data, request->len);
+	memcpy((char *) header + CDC_ONESHOT_REQUEST_AT, request->data, request->len);
 	explicit_bzero(request->data, request->len);
 	queue = shm_mq_create((char *) header + queue_at, QUEUE_SIZE);
 	shm_mq_set_receiver(queue, MyProc);
@@ -255,7 +234,7 @@ cdc_oneshot_run(CdcJob job, Oid role, StringInfo request, CdcRowFn take_row,
 				void *arg)
 {
 	dsm_segment *segment = make_segment(job, role, request);
-	OneshotHeader *header = dsm_segment_address(segment);
+	CdcOneshotHeader *header = dsm_segment_address(segment);
 	BackgroundWorkerHandle *handle = start_worker(segment);
 
 	PG_ENSURE_ERROR_CLEANUP(end_worker, PointerGetDatum(handle));
@@ -274,7 +253,7 @@ cdc_oneshot_run(CdcJob job, Oid role, StringInfo request, CdcRowFn take_row,
 }
 
 /* --------------------------------------------------------------------
- * The worker
+ * The worker's answer
  * --------------------------------------------------------------------
  */
 
@@ -294,79 +273,4 @@ cdc_oneshot_emit(const char *const *values, int n)
 			pq_sendbytes(&message, values[i], len);
 	}
 	pq_endmessage(&message);
-}
-
-/* Takes the request out of the segment and overwrites it there. */
-static void
-take_request(OneshotHeader *header, StringInfo request)
-{
-	char	   *shared = (char *) header + REQUEST_AT;
-
-	initStringInfo(request);
-	appendBinaryStringInfo(request, shared, header->request_len);
-	explicit_bzero(shared, header->request_len);
-}
-
-static void
-run_batches(StringInfo request)
-{
-	int64		subid = cdc_request_get_int(request);
-	int			max_batches = (int) cdc_request_get_int(request);
-	int64		timeout_ms = cdc_request_get_int(request);
-
-	cdc_worker_run_batches(subid, max_batches, timeout_ms);
-}
-
-static void
-run_job(CdcJob job, StringInfo request)
-{
-	switch (job)
-	{
-		case CDC_JOB_CHECK_SERVER:
-			cdc_job_check_server(request);
-			break;
-		case CDC_JOB_PEEK:
-			cdc_job_peek(request);
-			break;
-		case CDC_JOB_POSITIONS:
-			cdc_job_positions(request);
-			break;
-		case CDC_JOB_RUN_BATCHES:
-			run_batches(request);
-			break;
-	}
-}
-
-/*
- * Entry of the worker.  From the redirection on, whatever is ereport'ed goes
- * to the caller, FATAL errors of the connection included.
- */
-void
-cdc_oneshot_main(Datum arg)
-{
-	dsm_segment *segment;
-	OneshotHeader *header;
-	shm_mq	   *queue;
-	StringInfoData request;
-
-	pqsignal(SIGTERM, die);
-	cdc_kafka_register_exit();
-	BackgroundWorkerUnblockSignals();
-	CurrentResourceOwner = ResourceOwnerCreate(NULL, "cdc_sink one-shot");
-	segment = dsm_attach(DatumGetUInt32(arg));
-	if (segment == NULL)
-		proc_exit(0);			/* the caller is gone */
-	dsm_pin_mapping(segment);
-	header = dsm_segment_address(segment);
-	queue = (shm_mq *) ((char *) header + header->queue_at);
-	shm_mq_set_sender(queue, MyProc);
-	pq_redirect_to_shm_mq(segment, shm_mq_attach(queue, segment, NULL));
-
-	BackgroundWorkerInitializeConnectionByOid(header->dboid, header->role,
-											  CDC_WORKER_CONNECT_FLAGS);
-	SetClientEncoding(GetDatabaseEncoding());
-	take_request(header, &request);
-	run_job(header->job, &request);
-	pq_putemptymessage('C');
-	proc_exit(0);
 }

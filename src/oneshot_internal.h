@@ -22,6 +22,18 @@ typedef enum CdcJob
 	CDC_JOB_RUN_BATCHES
 } CdcJob;
 
+/* Start of the shared segment; request and queue follow. */
+typedef struct CdcOneshotHeader
+{
+	CdcJob		job;
+	Oid			dboid;
+	Oid			role;
+	Size		request_len;
+	Size		queue_at;		/* offset of the queue in the segment */
+} CdcOneshotHeader;
+
+#define CDC_ONESHOT_REQUEST_AT	MAXALIGN(sizeof(CdcOneshotHeader))
+
 /* --- a request: written by the caller, read by the worker, in one order --- */
 extern void cdc_request_put_int(StringInfo request, int64 value);
 extern void cdc_request_put_text(StringInfo request, const char *text);	/* or NULL */
