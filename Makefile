@@ -28,6 +28,7 @@ OBJS = \
 
 # pg_regress; one name a file of sql/
 REGRESS += surface_subscription surface_mapping surface_views
+REGRESS += convert_text convert_number convert_time convert_binary convert_array convert_geo convert_placeholder
 
 PKG_CONFIG ?= pkg-config
 PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags rdkafka simdjson) -I$(srcdir)/src
