@@ -30,22 +30,29 @@
 /* from this scale on Debezium means 2048 minus a negative scale */
 #define NEGATIVE_SCALE_FROM 1001
 
-#define BAD 0x40
+/* Values of the letters and digits of base64, which both alphabets share. */
+static const signed char base64_values[128] = {
+	-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+	-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+	-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+	52, 53, 54, 55, 56, 57, 58, 59, 60, 61, -1, -1, -1, -1, -1, -1,
+	-1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
+	15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, -1, -1, -1, -1, -1,
+	-1, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40,
+	41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, -1, -1, -1, -1, -1,
+};
 
-static signed char
+/* Value of a digit of base64, or -1. */
+static inline int
 base64_digit(unsigned char c, bool urlsafe)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
+	if (c < lengthof(base64_values) && base64_values[c] >= 0)
+		return base64_values[c];
 	if (c == (urlsafe ? '-' : '+'))
 		return 62;
 	if (c == (urlsafe ? '_' : '/'))
 		return 63;
-	return BAD;
+	return -1;
 }
 
 /*
@@ -67,7 +74,7 @@ base64_digits(const char *text, size_t len, bool urlsafe, CdcBuffer *out)
 	{
 		int			digit = base64_digit(text[i], urlsafe);
 
-		if (digit == BAD)
+		if (digit < 0)
 			return false;
 		group = (group << 6) | digit;
 		bits += 6;
