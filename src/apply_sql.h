@@ -4,7 +4,7 @@
  *		Statements of the appliers: built once per relation, key and set of
  *		columns, run over a set of rows.
  *
- * Floor 6, below the appliers.
+ * Floor 6.  Below the appliers.
  *
  *-------------------------------------------------------------------------
  */

@@ -19,6 +19,7 @@
 #include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "guc.h"
 #include "moved.h"
@@ -227,9 +228,12 @@ try_transaction(Attempt *attempt, bool isolated)
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
+		/* SPI wants one to stand behind those it takes for each statement */
+		PushActiveSnapshot(GetTransactionSnapshot());
 		pgstat_report_activity(STATE_RUNNING, "applying a batch");
 		MemoryContextSwitchTo(pipeline->batch_context);
 		transaction_body(attempt, isolated);
+		PopActiveSnapshot();
 		CommitTransactionCommand();
 		cdc_debug_point("after_commit");
 	}

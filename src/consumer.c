@@ -139,6 +139,7 @@ take_client(CdcConsumer *consumer, CdcConsumer *old, CdcKafkaConfig *config)
 	if (old)
 		old->kafka = NULL;
 	consumer->kafka = cdc_kafka_open(config);
+	cdc_properties_wipe(config->properties, config->nproperties);
 }
 
 /* cdc_consumer_open: see consumer.h. */
