@@ -115,9 +115,10 @@ def other_goals(results):
         out.append(goal("long drain: share of 10-s windows at 0.7 × the median or above", 0.9, good, "{:.2f}"))
     r = results.ratio("no-cliff", "into 10 M rows", "into 1 M rows")
     out.append(goal("insert into 10 M rows ÷ into 1 M rows", 0.8, r and r["value"], low=r and r["low"], high=r and r["high"]))
-    peaks = [r["rss_mb"] for cell in results.results.values() for runs in cell.values() for r in runs
-             if r.get("rss_mb") and "memory_limit" not in r and r.get("workers", 1) <= 1]
+    peaks = [r["rss_mb"] for cell in results.results.values() for label, runs in cell.items() for r in runs
+             if r.get("rss_mb") and label not in ("32MB", "256MB")]
     out.append(goal("worker's RssAnon, largest of all runs", None, max(peaks, default=None), "{:.0f} MB", at_most=128))
+    out.append(goal("the same with memory_limit = 32MB", None, results.median("memory", "32MB", "rss_mb"), "{:.0f} MB", at_most=32))
     idle = results.runs("memory", "idle")
     out.append(goal("20 idle subscriptions, share of one core", None, idle[0]["core_share"] * 100 if idle else None, "{:.2f} %", at_most=1))
     return out

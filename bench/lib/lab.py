@@ -4,7 +4,6 @@ Built on scripts/lib; what differs is that nothing is throttled: the Java progra
 scripts give them, and the measured server syncs its WAL.
 """
 import glob
-import hashlib
 import json
 import os
 import shutil
@@ -36,9 +35,8 @@ def fetch_peer():
                        f"-Dartifact=io.debezium:debezium-connector-jdbc:{PEER_VERSION}:tar.gz:plugin",
                        f"-DoutputDirectory={stage}"])
             os.rename(os.path.join(stage, PEER), path)
-    with open(path, "rb") as f:
-        if hashlib.file_digest(f, "sha256").hexdigest() != PEER_SHA256:
-            raise Failure(f"checksum of {path} differs from the one in bench/lib/lab.py: delete it and try again")
+    if jars.sha256(path) != PEER_SHA256:
+        raise Failure(f"checksum of {path} differs from the one in bench/lib/lab.py: delete it and try again")
     return path
 
 

@@ -27,13 +27,6 @@ def rss_anon_mb(pid):
     return 0.0
 
 
-def busy():
-    """Seconds that all processors together have worked since boot."""
-    with open("/proc/stat") as f:
-        fields = [int(x) for x in f.readline().split()[1:]]
-    return (sum(fields[:8]) - fields[3] - fields[4]) / TICK
-
-
 class PeakMemory:
     """Largest RssAnon of any of a set of processes, looked at ten times a second."""
 

@@ -65,9 +65,15 @@ def cell_section(cell, runs_by_label):
          "events/s with start"], rows)
 
 
+def by_load(group):
+    """Key that orders latencies by load, and the systems beside each other."""
+    system, load = group[0].split(", ")
+    return median([r["rate"] for r in group[1]]), load, system != "sink"
+
+
 def latency_section(groups):
     rows = []
-    for label, runs in sorted(groups.items()):
+    for label, runs in sorted(groups.items(), key=by_load):
         rows.append([label.replace("sink,", "cdc_sink,").replace("jdbc,", "JDBC sink,"), number(median([r["rate"] for r in runs])),
                      len(runs)] + [spread([r[p] for r in runs], "{:.1f}".format) for p in ("p50", "p99", "p999", "max")])
     return table(["system, load", "events/s", "runs", "p50 ms", "p99 ms", "p99.9 ms", "max ms"], rows)
@@ -160,7 +166,7 @@ def latency_groups(groups):
     out = []
     for what in ("p50", "p99"):
         rows = []
-        for label, runs in sorted(groups.items(), key=lambda g: (g[0].split(", ")[1], g[0])):
+        for label, runs in sorted(groups.items(), key=by_load):
             values = [r[what] for r in runs]
             rows.append((label.replace("sink,", "cdc_sink,").replace("jdbc,", "JDBC sink,"), median(values), min(values), max(values)))
         out.append((what, rows))
