@@ -18,11 +18,16 @@ STRICT = "-Wall -Wextra -Wno-unused-parameter -Werror"
 CLANG_LENIENT = " -Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-unused-command-line-argument"
 
 
+# lines of a TAP test's log that only say how its servers came and went
+SERVER_CONTROL = re.compile(r"^(###|# Running:|waiting for server|server st|# No postmaster)|\.\.\. ok$")
+
+
 class Ladder:
     """Where a run of the ladder finds and puts things."""
 
-    def __init__(self, directory, pg_config, jars_dir, tally, full):
+    def __init__(self, directory, pg_config, jars_dir, tally, full, match=""):
         self.dir, self.pg_config, self.jars, self.tally, self.full = directory, pg_config, jars_dir, tally, full
+        self.match = match
         self.src = os.path.join(directory, "src")
         self.bin = os.path.dirname(pg_config)
         self.pgxs = os.path.dirname(os.path.dirname(os.path.dirname(machine.pg_dir(pg_config, "--pgxs"))))
@@ -248,7 +253,7 @@ def cases(ladder):
 
 def perl_tap(ladder):
     """test/t: servers of their own, the mock broker, real Kafka and Debezium. Two at a time: they mostly wait."""
-    names = ladder.files("test/t", ".pl")
+    names = [n for n in ladder.files("test/t", ".pl") if ladder.match in n]
     if not names:
         ladder.tally.skip("TAP", "there are no tests in test/t")
         return "none"
@@ -267,7 +272,8 @@ def perl_tap(ladder):
             for folder in ("log", os.path.join("tmp_check", "log")):
                 log = os.path.join(work, folder, "regress_log_" + name[:-3])
                 if os.path.exists(log):
-                    out += "\n# the end of its log:\n# " + tail(log, 25).replace("\n", "\n# ")
+                    told = [line for line in tail(log, 80).splitlines() if not SERVER_CONTROL.search(line)]
+                    out += "\n# the end of its log:\n# " + "\n# ".join(told[-25:])
         summary = ladder.tally.tap(name, out, code)
         say(f"  {name}: {summary}, {time.monotonic() - start:.0f} s")
 

@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use CdcSink::Process qw(wait_for);
 
-our @EXPORT = qw(new_writer new_read_side create_server subscription_state wait_for_state ok_same_rows ok_no_crash);
+our @EXPORT = qw(new_writer new_read_side create_server subscription_state wait_for_state ok_caught_up is_text ok_same_rows ok_no_crash);
 
 # A started server that a Debezium connector can read: logical WAL, reachable on 127.0.0.1.
 sub new_writer
@@ -65,14 +65,49 @@ sub wait_for_state
 	my ($node, $subscription, $want, $database) = @_;
 	my $state;
 	eval { wait_for(sub { ($state = subscription_state($node, $subscription, $database)) =~ $want }, "state $want of $subscription") }
-	  or die $@ . "it is: $state\n" . last_error($node, $database);
+	  or die $@ . "it is: $state\n" . show_views($node, $database);
 	return;
 }
 
-sub last_error
+# What the views say, for the report of a failure.
+sub show_views
 {
 	my ($node, $database) = @_;
-	return $node->safe_psql($database // 'postgres', 'SELECT * FROM cdc_sink.pg_stat_cdc_sink_error ORDER BY occurred_at DESC LIMIT 3');
+	my ($code, $out, $err) = $node->psql($database // 'postgres', <<'SQL');
+SELECT subscription, state, state_reason, hint, records, retries, errors FROM cdc_sink.pg_stat_cdc_sink_subscription;
+SELECT topic, partition, state, state_reason, next_offset, end_offset FROM cdc_sink.pg_stat_cdc_sink_partition ORDER BY 1, 2;
+SELECT topic, partition, "offset", sqlstate, message, detail, disposition FROM cdc_sink.pg_stat_cdc_sink_error ORDER BY occurred_at DESC LIMIT 5;
+SQL
+	return "$out\n$err";
+}
+
+# Waits until a subscription has applied all that is in Kafka.
+sub ok_caught_up
+{
+	my ($node, $subscription, $title, $database) = @_;
+	my ($code, $out, $err) = $node->psql($database // 'postgres', "SELECT cdc_sink.wait_for_catchup('$subscription')");
+	is("$out$err", 't', $title) or diag(show_views($node, $database));
+	return;
+}
+
+# Compares texts of many lines; a failure shows the first lines that differ.
+sub is_text
+{
+	my ($got, $want, $title) = @_;
+	return 1 if ok($got eq $want, $title);
+	my (@got, @want) = ();
+	@got = split(/\n/, $got);
+	@want = split(/\n/, $want);
+	diag(scalar(@got) . ' lines instead of ' . scalar(@want));
+	my $shown = 0;
+	foreach my $i (0 .. ($#got > $#want ? $#got : $#want))
+	{
+		my ($g, $w) = ($got[$i] // '(none)', $want[$i] // '(none)');
+		next if $g eq $w;
+		diag("line $i: got $g, want $w");
+		last if ++$shown == 3;
+	}
+	return 0;
 }
 
 # Both servers answer a query alike, at the latest within the time limit of tests.
@@ -82,7 +117,7 @@ sub ok_same_rows
 	my $want = $writer->safe_psql('postgres', $query);
 	my $got = '';
 	eval { wait_for(sub { ($got = $read->safe_psql('postgres', $query)) eq $want }, $title) };
-	is($got, $want, $title) or diag(last_error($read));
+	is_text($got, $want, $title) or diag(show_views($read));
 	return;
 }
 
