@@ -273,6 +273,7 @@ cdc_apply_counts(CdcRelmap *relmap, bool committed)
 		{
 			rel->counts.last_apply_time = GetCurrentTimestamp();
 			cdc_table_count(rel->relid, &rel->counts);
+			add_counts(&relmap->totals, &rel->counts);
 		}
 		memset(&rel->counts, 0, sizeof(rel->counts));
 	}

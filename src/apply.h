@@ -20,6 +20,7 @@ typedef struct CdcFailure
 	int			sqlstate;
 	int			culprit;		/* index of the event, -1: not known */
 	Oid			root_relid;		/* of the relation at hand, or InvalidOid */
+	const char *reason;			/* state_reason where it is a special one */
 	char	   *message;		/* palloc'd in the caller's context */
 	char	   *detail;
 	char	   *hint;

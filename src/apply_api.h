@@ -18,6 +18,8 @@ typedef enum CdcRunKind
 {
 	CDC_RUN_DELETE,				/* by key */
 	CDC_RUN_DELETE_KEEP,		/* one row, kept in moved_row: key change */
+	CDC_RUN_KEEP,				/* rows that came and went in this batch, kept
+								 * in moved_row without having been there */
 	CDC_RUN_UPDATE,				/* rows that should exist */
 	CDC_RUN_INSERT,				/* rows that may exist: c, r and w */
 	CDC_RUN_MOVED_INSERT,		/* one insert of a key change that lacks
@@ -40,6 +42,7 @@ typedef struct CdcEntry
 	bool		write;			/* a row is there afterwards */
 	bool		insert;			/* it began as c, r or w: it may be new */
 	bool		expected;		/* a delete that should find its row */
+	bool		kept;			/* its row, never written, is kept already */
 } CdcEntry;
 
 typedef struct CdcRun
@@ -69,11 +72,10 @@ typedef struct CdcApplyContext
 } CdcApplyContext;
 
 /*
- * SQLSTATEs of our own, never shown: the record must wait for another
- * partition.  Raised by appliers, understood by pipeline.c.
+ * SQLSTATE of our own, never shown: the record must wait for another
+ * partition.  Raised by appliers, understood by attempt.c.
  */
 #define ERRCODE_CDC_HOLD_MOVED		MAKE_SQLSTATE('C','D','H','0','1')
-#define ERRCODE_CDC_HOLD_TRUNCATE	MAKE_SQLSTATE('C','D','H','0','2')
 
 /* Apply mode: const table of what it does with a run. */
 typedef struct CdcApplier

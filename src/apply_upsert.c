@@ -356,6 +356,22 @@ apply_delete_keep(const CdcRun *run)
 	apply_delete(run);
 }
 
+/* Rows of key changes that were never written: kept for their inserts. */
+static void
+apply_keep(const CdcRun *run)
+{
+	for (int i = 0; i < run->nentries; i++)
+	{
+		CdcEntry   *entry = run->entries[i];
+		const CdcEvent *event = entry->change->event;
+
+		cdc_moved_keep(run->rel, event,
+					   cdc_moved_key(run->rel, run->key, &entry->row),
+					   cdc_moved_header_key(run->rel, event, event->newkey),
+					   &entry->row);
+	}
+}
+
 /* Copies the unchanged columns of a row from another. */
 static void
 copy_unchanged(const CdcRelation *rel, const CdcRow *from, CdcRow *row)
@@ -481,6 +497,9 @@ apply_upsert(const CdcApplyContext *context, const CdcRun *run)
 			break;
 		case CDC_RUN_DELETE_KEEP:
 			apply_delete_keep(run);
+			break;
+		case CDC_RUN_KEEP:
+			apply_keep(run);
 			break;
 		case CDC_RUN_UPDATE:
 			apply_update(run);

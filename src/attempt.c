@@ -90,8 +90,6 @@ hold_cause(const CdcPipeline *pipeline, const CdcPartition *part,
 
 	if (failure->sqlstate == ERRCODE_CDC_HOLD_MOVED)
 		return CDC_HOLD_MOVED_ROW;
-	if (failure->sqlstate == ERRCODE_CDC_HOLD_TRUNCATE)
-		return CDC_HOLD_TRUNCATE;
 	if (violation && !part->hold_final &&
 		cdc_hold_several(pipeline, failure->root_relid))
 		return CDC_HOLD_VIOLATION;
@@ -191,6 +189,70 @@ begin_outcomes(Attempt *attempt)
 		attempt->outcomes[attempt->records[i]->part].touched = true;
 }
 
+/* The partition stays before an event, for a cause that is no failure. */
+static void
+stay_before(Attempt *attempt, int event, CdcHoldCause cause, Oid root)
+{
+	Outcome    *outcome = &attempt->outcomes[attempt->records[event]->part];
+
+	if (left_out(attempt, event))
+		return;
+	outcome->stays = true;
+	outcome->event = event;
+	outcome->cause = cause;
+	outcome->failure = palloc0(sizeof(CdcFailure));
+	outcome->failure->root_relid = root;
+}
+
+/* The truncate's order among the partitions cannot be told: a data error. */
+static void
+stop_truncate(Attempt *attempt, int event)
+{
+	Outcome    *outcome = &attempt->outcomes[attempt->records[event]->part];
+
+	stay_before(attempt, event, CDC_HOLD_NONE, InvalidOid);
+	if (outcome->event != event)
+		return;
+	outcome->failure->class = CDC_ERROR_DATA;
+	outcome->failure->sqlstate = ERRCODE_DATA_EXCEPTION;
+	outcome->failure->reason = "truncate_order_unknown";
+	outcome->failure->message = pstrdup("it is not known which changes of other partitions came before this truncate");
+	outcome->failure->hint = pstrdup("Truncate the table by hand if that is right and pass the record, or set on_truncate to ignore.");
+}
+
+/*
+ * Lets truncates of relations that several partitions feed wait for the
+ * others, and the others' later changes for them (design.md 3.9).
+ */
+static void
+gate_truncates(Attempt *attempt)
+{
+	CdcPipeline *pipeline = attempt->pipeline;
+	CdcGate    *gate = cdc_gate_create(pipeline, attempt->events,
+									   attempt->nrecords);
+
+	if (gate == NULL)
+		return;
+	for (int i = 0; i < attempt->nrecords; i++)
+	{
+		Oid			root;
+
+		if (left_out(attempt, i))
+			continue;
+		switch (cdc_gate_event(gate, &attempt->events[i], &root))
+		{
+			case CDC_GATE_OPEN:
+				break;
+			case CDC_GATE_WAIT:
+				stay_before(attempt, i, CDC_HOLD_TRUNCATE, root);
+				break;
+			case CDC_GATE_UNKNOWN:
+				stop_truncate(attempt, i);
+				break;
+		}
+	}
+}
+
 /* Work of one transaction, whole or isolated. */
 static void
 transaction_body(Attempt *attempt, bool isolated)
@@ -199,6 +261,7 @@ transaction_body(Attempt *attempt, bool isolated)
 
 	begin_outcomes(attempt);
 	cdc_hold_refresh_roots(pipeline);
+	gate_truncates(attempt);
 	constraints_immediate();
 	if (attempt->nrecords > 0)
 	{
@@ -267,7 +330,8 @@ stop_partition(CdcPipeline *pipeline, CdcPartition *part,
 	part->mode = CDC_PARTITION_STOPPED;
 	part->error_class = failure->class;
 	part->sqlstate = failure->sqlstate;
-	strlcpy(part->reason, failure->class == CDC_ERROR_CONFIGURATION ? "configuration_error" :
+	strlcpy(part->reason, failure->reason ? failure->reason :
+			failure->class == CDC_ERROR_CONFIGURATION ? "configuration_error" :
 			failure->class == CDC_ERROR_INTERNAL ? "internal_error" : "data_error",
 			sizeof(part->reason));
 	snprintf(part->hint, sizeof(part->hint), "%s%sThen call cdc_sink.enable_subscription(%s).",
@@ -356,7 +420,7 @@ settle_partition(Attempt *attempt, CdcPartition *part, bool was_fresh)
 	{
 		cdc_hold_before(pipeline, part, outcome->cause,
 						outcome->failure->root_relid,
-						attempt->records[outcome->event]->offset);
+						&attempt->events[outcome->event]);
 		if (was_fresh)
 			keep_backlog(attempt, part);
 	}
@@ -368,6 +432,26 @@ settle_partition(Attempt *attempt, CdcPartition *part, bool was_fresh)
 	}
 }
 
+/*
+ * Did any position move, or any partition stop?  An attempt that only found
+ * held partitions held again gives nobody a new chance.
+ */
+static bool
+moved_on(const Attempt *attempt)
+{
+	const CdcPipeline *pipeline = attempt->pipeline;
+
+	for (int p = 0; p < pipeline->nparts; p++)
+	{
+		const Outcome *outcome = &attempt->outcomes[p];
+
+		if (outcome->next_offset > pipeline->parts[p]->next_offset ||
+			(outcome->stays && outcome->cause == CDC_HOLD_NONE))
+			return true;
+	}
+	return false;
+}
+
 /* Counts what took effect, and forgets what was tried. */
 static void
 settle(Attempt *attempt)
@@ -376,8 +460,11 @@ settle(Attempt *attempt)
 	bool		was_fresh = pipeline->nfresh > 0 && attempt->nrecords > 0 &&
 		attempt->records[0] == &pipeline->fresh[0];
 
-	pipeline->progress++;
-	pipeline->changes++;
+	if (moved_on(attempt))
+	{
+		pipeline->progress++;
+		pipeline->changes++;
+	}
 	pipeline->nrecords = 0;
 	pipeline->nbytes = 0;
 	for (int i = 0; i < attempt->nrecords; i++)
@@ -391,7 +478,10 @@ settle(Attempt *attempt)
 		pipeline->parts[record->part]->last_ts_ms = record->ts_ms;
 		if (attempt->events[i].kind != CDC_KIND_CHANGE &&
 			attempt->events[i].kind != CDC_KIND_TOMBSTONE)
+		{
 			cdc_slot_count(CDC_COUNT_SKIPPED, 1);
+			pipeline->skipped++;
+		}
 	}
 	for (int p = 0; p < pipeline->nparts; p++)
 		settle_partition(attempt, pipeline->parts[p], was_fresh);
@@ -422,9 +512,7 @@ run_transactions(Attempt *attempt)
 	if (cdc_position_fenced)
 		return CDC_STEP_FENCED;
 	pipeline->failure = failure;
-	internal = failure->class == CDC_ERROR_INTERNAL &&
-		failure->sqlstate != ERRCODE_CDC_HOLD_MOVED &&
-		failure->sqlstate != ERRCODE_CDC_HOLD_TRUNCATE;
+	internal = failure->class == CDC_ERROR_INTERNAL;
 	if (failure->class == CDC_ERROR_TRANSIENT ||
 		(internal && ++pipeline->internal_tries < INTERNAL_TRIES) ||
 		attempt->nrecords == 0)

@@ -31,6 +31,9 @@ typedef struct Segment
 	int			nmoved;			/* inserts with an old key that lacked nothing */
 	CdcEntry  **moved;
 	int			maxmoved;
+	int			nkept;			/* rows of key changes that came and went */
+	CdcEntry  **kept;
+	int			maxkept;
 	CdcRun	   *tail;			/* run of rows without a key that may go on */
 } Segment;
 
@@ -148,12 +151,20 @@ cut(Coalescer *c, Segment *seg)
 			CdcEntry   *entry = seg->entries[i];
 
 			if (entry->change->event->newkey && seg->rel->has_toastable &&
-				!entry->write)
+				!entry->write && !entry->kept)
 				add_single(c, CDC_RUN_DELETE_KEEP, seg, entry);
 			else
 				picked[n++] = entry;
 		}
 	add_runs(c, seg, CDC_RUN_DELETE, picked, n, true);
+	if (seg->nkept > 0)
+	{
+		CdcRun	   *run = add_run(c, CDC_RUN_KEEP, seg->rel, seg->key, seg->nkept);
+
+		memcpy(run->entries, seg->kept, seg->nkept * sizeof(CdcEntry *));
+		run->nentries = seg->nkept;
+		seg->nkept = 0;
+	}
 	n = 0;
 	for (int i = 0; i < seg->nentries; i++)
 		if (seg->entries[i]->write && !seg->entries[i]->insert)
@@ -362,6 +373,34 @@ add_moved(Segment *seg, CdcEntry *entry)
 	seg->moved[seg->nmoved++] = entry;
 }
 
+/* Is every column of the entry's row known? */
+static bool
+is_whole(const CdcRelation *rel, const CdcEntry *entry)
+{
+	for (int i = 0; i < rel->ncolumns; i++)
+		if (entry->row.set[i] != CDC_SET)
+			return false;
+	return true;
+}
+
+/* Remembers a row that a key change removes before it was ever written. */
+static void
+add_kept(Segment *seg, const CdcEntry *entry, const CdcChange *change)
+{
+	CdcEntry   *kept = palloc(sizeof(CdcEntry));
+
+	*kept = *entry;
+	kept->change = change;
+	if (seg->nkept == seg->maxkept)
+	{
+		seg->maxkept = Max(16, seg->maxkept * 2);
+		seg->kept = seg->kept ?
+			repalloc(seg->kept, seg->maxkept * sizeof(CdcEntry *)) :
+			palloc(seg->maxkept * sizeof(CdcEntry *));
+	}
+	seg->kept[seg->nkept++] = kept;
+}
+
 /* Folds a delete in. */
 static void
 fold_delete(Coalescer *c, Segment *seg, const CdcChange *change)
@@ -370,11 +409,19 @@ fold_delete(Coalescer *c, Segment *seg, const CdcChange *change)
 	uint32		slot;
 	CdcEntry   *entry = find_entry(seg, &change->row, hash, &slot);
 
-	if (entry && entry->write && change->event->newkey)
+	if (entry && entry->write && change->event->newkey && seg->rel->has_toastable)
 	{
-		/* the row to keep must be in the table as it was at last */
-		cut(c, seg);
-		entry = find_entry(seg, &change->row, hash, &slot);
+		if (is_whole(seg->rel, entry))
+		{
+			add_kept(seg, entry, change);
+			entry->kept = true;
+		}
+		else
+		{
+			/* the row to keep must be in the table as it was at last */
+			cut(c, seg);
+			entry = find_entry(seg, &change->row, hash, &slot);
+		}
 	}
 	if (entry == NULL)
 	{
@@ -433,6 +480,7 @@ fold_write(Coalescer *c, Segment *seg, const CdcChange *change)
 		merge_row(seg->rel, entry, &change->row);
 	entry->change = change;
 	entry->write = true;
+	entry->kept = false;
 	entry->insert |= insert;
 	if (moved && seg->rel->has_toastable)
 		add_moved(seg, entry);

@@ -32,9 +32,9 @@ cdc_hold_refresh_roots(CdcPipeline *pipeline)
 			cdc_relation_root(sub->mappings[i].relid) : InvalidOid;
 }
 
-/* Does a partition feed the partition tree of this root? */
-static bool
-feeds(const CdcPipeline *pipeline, const CdcPartition *part, Oid root)
+/* cdc_hold_feeds: see pipeline_internal.h. */
+bool
+cdc_hold_feeds(const CdcPipeline *pipeline, const CdcPartition *part, Oid root)
 {
 	if (part->stale || part->disabled)
 		return false;
@@ -53,7 +53,7 @@ cdc_hold_several(const CdcPipeline *pipeline, Oid root)
 	if (!OidIsValid(root))
 		return false;
 	for (int i = 0; i < pipeline->nparts; i++)
-		n += feeds(pipeline, pipeline->parts[i], root);
+		n += cdc_hold_feeds(pipeline, pipeline->parts[i], root);
 	return n > 1;
 }
 
@@ -78,7 +78,7 @@ cdc_hold_others_pending(void *arg, const CdcRelation *rel,
 	{
 		CdcPartition *other = pipeline->parts[i];
 
-		if (other == part || !feeds(pipeline, other, rel->root_relid))
+		if (other == part || !cdc_hold_feeds(pipeline, other, rel->root_relid))
 			continue;
 		if (!held || other->end_serial <= part->hold_serial ||
 			other->next_offset < other->end_offset)
@@ -90,8 +90,9 @@ cdc_hold_others_pending(void *arg, const CdcRelation *rel,
 /* cdc_hold_before: see pipeline_internal.h. */
 void
 cdc_hold_before(CdcPipeline *pipeline, CdcPartition *part, CdcHoldCause cause,
-				Oid root, int64 offset)
+				Oid root, const CdcEvent *event)
 {
+	int64		offset = event->record->offset;
 	bool		again = part->mode == CDC_PARTITION_HELD &&
 		part->hold_offset == offset && part->cause == cause;
 
@@ -102,6 +103,14 @@ cdc_hold_before(CdcPipeline *pipeline, CdcPartition *part, CdcHoldCause cause,
 	part->hold_final = false;
 	part->runnable = false;
 	part->tried_at = pipeline->progress;
+	if (cause == CDC_HOLD_TRUNCATE)
+	{
+		part->hold_is_truncate = event->op == CDC_OP_TRUNCATE;
+		memcpy(part->hold_sequence, event->sequence, sizeof(part->hold_sequence));
+		free(part->hold_source);
+		part->hold_source = event->source_name.data == NULL ? NULL :
+			strndup(event->source_name.data, event->source_name.len);
+	}
 	if (!again)
 	{
 		part->hold_serial = pipeline->ends_serial;
@@ -129,7 +138,7 @@ group_blocked(const CdcPipeline *pipeline, Oid root)
 	{
 		const CdcPartition *part = pipeline->parts[i];
 
-		if (feeds(pipeline, part, root) && part->mode == CDC_PARTITION_ACTIVE &&
+		if (cdc_hold_feeds(pipeline, part, root) && part->mode == CDC_PARTITION_ACTIVE &&
 			!at_end(part))
 			return false;
 	}
@@ -146,7 +155,7 @@ group_read(CdcPipeline *pipeline, const CdcPartition *held)
 	{
 		const CdcPartition *part = pipeline->parts[i];
 
-		if (!feeds(pipeline, part, held->hold_relid))
+		if (!cdc_hold_feeds(pipeline, part, held->hold_relid))
 			continue;
 		if (part->end_serial <= held->hold_serial)
 		{
@@ -167,7 +176,7 @@ others_moved(const CdcPipeline *pipeline, const CdcPartition *held)
 		const CdcPartition *part = pipeline->parts[i];
 
 		if (part != held && part->progress > held->tried_at &&
-			feeds(pipeline, part, held->hold_relid))
+			cdc_hold_feeds(pipeline, part, held->hold_relid))
 			return true;
 	}
 	return false;
@@ -202,7 +211,7 @@ pick_group(CdcPipeline *pipeline, Oid root, int *n)
 	{
 		CdcPartition *part = pipeline->parts[i];
 
-		if (part->mode != CDC_PARTITION_HELD || !feeds(pipeline, part, root))
+		if (part->mode != CDC_PARTITION_HELD || !cdc_hold_feeds(pipeline, part, root))
 			continue;
 		part->combined_at = pipeline->changes;
 		for (int q = 0; q < part->nqueue && left > 0; q++)

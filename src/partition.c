@@ -107,6 +107,8 @@ cdc_partition_release(CdcPartition *part)
 {
 	part->mode = CDC_PARTITION_ACTIVE;
 	part->cause = CDC_HOLD_NONE;
+	free(part->hold_source);
+	part->hold_source = NULL;
 	part->hold_final = false;
 	part->runnable = false;
 	part->attempts = 0;

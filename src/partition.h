@@ -62,6 +62,10 @@ typedef struct CdcPartition
 	Oid			hold_relid;		/* root of the relation concerned */
 	int64		hold_offset;	/* record before which it stands */
 	uint64		hold_serial;	/* ends must be asked for after this one */
+	bool		hold_is_truncate;	/* the record is the truncate itself */
+	CdcSequencePart hold_sequence[2];	/* of the record; TRUNCATE only */
+	char	   *hold_source;	/* source.name of the record, malloc'd or NULL;
+								 * TRUNCATE only */
 	bool		hold_final;		/* every partition has passed its end: what
 								 * still fails there is a data error */
 	bool		runnable;		/* the last try succeeded, the queue goes on */

@@ -53,6 +53,7 @@ cdc_pipeline_free(CdcPipeline *pipeline)
 	{
 		cdc_arena_free(&pipeline->parts[i]->arena);
 		free(pipeline->parts[i]->queue);
+		free(pipeline->parts[i]->hold_source);
 	}
 	cdc_arena_free(&pipeline->arena);
 	cdc_arena_free(&pipeline->event_arena);

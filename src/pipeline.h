@@ -60,7 +60,7 @@ typedef struct CdcPipeline
 	CdcFailure *failure;		/* RETRY: why; in batch_context */
 	int			nrecords;		/* DONE: records that took effect */
 	int64		nbytes;
-	int64		last_ts_ms;
+	uint64		skipped;		/* records passed over, since the start */
 } CdcPipeline;
 
 extern CdcPipeline *cdc_pipeline_create(MemoryContext parent,

@@ -31,9 +31,13 @@ extern bool cdc_hold_several(const CdcPipeline *pipeline, Oid root);
 /* others_pending of CdcApplyContext; arg is the pipeline. */
 extern bool cdc_hold_others_pending(void *arg, const CdcRelation *rel,
 									const CdcEvent *event);
-/* Holds the partition before a record. */
+/* Holds the partition before the record of an event. */
 extern void cdc_hold_before(CdcPipeline *pipeline, CdcPartition *part,
-							CdcHoldCause cause, Oid root, int64 offset);
+							CdcHoldCause cause, Oid root,
+							const CdcEvent *event);
+/* Does a partition feed the partition tree of this root? */
+extern bool cdc_hold_feeds(const CdcPipeline *pipeline,
+						   const CdcPartition *part, Oid root);
 /*
  * What held partitions can try now: records of one queue, or of several
  * together; palloc'd list, NULL where nothing can be tried.
@@ -41,5 +45,27 @@ extern void cdc_hold_before(CdcPipeline *pipeline, CdcPartition *part,
 extern const CdcRecord **cdc_hold_pick(CdcPipeline *pipeline, int *nrecords);
 /* After ends were learned: may kept rows of key changes go? */
 extern void cdc_hold_check_sweep(CdcPipeline *pipeline);
+
+/* --- gate.c: truncates among several partitions --- */
+
+typedef struct CdcGate CdcGate;
+
+typedef enum CdcGateAnswer
+{
+	CDC_GATE_OPEN,
+	CDC_GATE_WAIT,				/* a truncate that waits for others, or a change
+								 * that a truncate must come before */
+	CDC_GATE_UNKNOWN			/* a truncate whose order cannot be told */
+} CdcGateAnswer;
+
+/*
+ * Looks for truncates among the events and the held partitions; NULL where
+ * there is none to think of.  palloc'd; needs the roots to be fresh.
+ */
+extern CdcGate *cdc_gate_create(CdcPipeline *pipeline, const CdcEvent *events,
+								int nevents);
+/* May the event go on?  *root is the relation concerned where not. */
+extern CdcGateAnswer cdc_gate_event(const CdcGate *gate, const CdcEvent *event,
+									Oid *root);
 
 #endif							/* CDC_PIPELINE_INTERNAL_H */

@@ -170,6 +170,7 @@ typedef struct CdcRelmap
 	MemoryContext context;
 	const CdcSubscription *subscription;
 	CdcRelation *relations;
+	CdcTableCounts totals;		/* of all committed transactions */
 } CdcRelmap;
 
 extern CdcRelmap *cdc_relmap_create(MemoryContext parent,

@@ -213,12 +213,54 @@ return_partitions(CdcPipeline *pipeline, ReturnSetInfo *rsinfo)
 	}
 }
 
+/* One more row, without a topic: what was counted, as JSON in message. */
+static void
+return_counts(CdcPipeline *pipeline, ReturnSetInfo *rsinfo)
+{
+	const CdcTableCounts *totals = &pipeline->relmap->totals;
+	Datum		values[7] = {0};
+	bool		nulls[7] = {true, true, true, true, true, true, false};
+
+	values[6] = CStringGetTextDatum(psprintf("{\"skipped\":" UINT64_FORMAT ",\"noop\":" UINT64_FORMAT
+											 ",\"update_missing\":" UINT64_FORMAT ",\"delete_missing\":" UINT64_FORMAT "}",
+											 pipeline->skipped, totals->noop,
+											 totals->update_missing,
+											 totals->delete_missing));
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
 /* Settings that worker.c pins, for the time of the call. */
 static void
 pin(const char *name, const char *value)
 {
 	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * Adds the partitions of all lines, as a consumer does before it reads: a
+ * partition must know from the start who else feeds its table.
+ */
+static void
+add_partitions(CdcPipeline *pipeline, CdcJsonParser *parser, const char *events)
+{
+	for (const char *line = events; *line;)
+	{
+		int			len = strcspn(line, "\n");
+
+		if (len > 0)
+		{
+			const CdcJsonNode *node = read_line(parser, line, len);
+			const CdcJsonNode *topic = member(node, "topic");
+			const CdcJsonNode *partition = cdc_json_member(node, "partition");
+			const CdcJsonNode *offset = cdc_json_member(node, "offset");
+
+			(void) partition_of(pipeline, pnstrdup(topic->text, topic->len),
+								partition ? (int32) number(partition) : 0,
+								offset ? number(offset) : -1);
+		}
+		line += len + (line[len] == '\n');
+	}
 }
 
 /* Feeds the lines, a batch after the other. */
@@ -230,6 +272,7 @@ feed(CdcPipeline *pipeline, char *events)
 												ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(lines);
 
+	add_partitions(pipeline, parser, events);
 	for (char *line = events; *line;)
 	{
 		int			len = strcspn(line, "\n");
@@ -273,6 +316,7 @@ cdc_test_feed(PG_FUNCTION_ARGS)
 		drain(pipeline);
 		finish(pipeline);
 		return_partitions(pipeline, (ReturnSetInfo *) fcinfo->resultinfo);
+		return_counts(pipeline, (ReturnSetInfo *) fcinfo->resultinfo);
 	}
 	PG_FINALLY();
 	{
