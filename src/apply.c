@@ -23,10 +23,13 @@
 #include "role.h"
 #include "shmem.h"
 
-/* Routes the events of a range that are not left out. */
+/*
+ * Routes the events of a range that are not left out; returns the number of
+ * changes, and adds to *skipped the events that ask for none.
+ */
 static int
 route_range(CdcApply *apply, CdcRoleScope *role, int lo, int hi,
-			CdcChange *changes)
+			CdcChange *changes, uint64 *skipped)
 {
 	CdcRouter	router;
 	int			n = 0;
@@ -38,8 +41,8 @@ route_range(CdcApply *apply, CdcRoleScope *role, int lo, int hi,
 			continue;
 		cdc_route_event(&router, &apply->events[i], &changes[n]);
 		if (changes[n].action == CDC_ACTION_SKIP)
-			continue;
-		if (changes[n].action == CDC_ACTION_NOOP)
+			(*skipped)++;
+		else if (changes[n].action == CDC_ACTION_NOOP)
 			changes[n].rel->work.noop++;
 		else
 			n++;
@@ -84,12 +87,13 @@ cdc_apply_range(CdcApply *apply, int lo, int hi)
 	MemoryContext old = MemoryContextSwitchTo(context);
 	CdcRoleScope role;
 	CdcChange  *changes;
+	uint64		skipped = 0;
 	int			n;
 
 	clear_work(apply->relmap);
 	cdc_role_begin(&role, apply->context.subscription);
 	changes = palloc_extended((hi - lo) * sizeof(CdcChange), MCXT_ALLOC_HUGE);
-	n = route_range(apply, &role, lo, hi, changes);
+	n = route_range(apply, &role, lo, hi, changes, &skipped);
 	for (CdcRun *run = cdc_coalesce(changes, n); run; run = run->next)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -104,6 +108,7 @@ cdc_apply_range(CdcApply *apply, int lo, int hi)
 		cdc_error_position_reset();
 	}
 	cdc_role_end(&role);
+	apply->skipped += skipped;
 	for (CdcRelation *rel = apply->relmap->relations; rel; rel = rel->next)
 	{
 		add_counts(&rel->counts, &rel->work);

@@ -46,6 +46,7 @@ typedef struct CdcApply
 	/* Is the event left out, because its partition stays before it? */
 	bool		(*left_out) (void *arg, int event);
 	void	   *arg;
+	uint64		skipped;		/* events passed over, of ranges that succeeded */
 	bool		isolate_internal;	/* XX errors too are handed to culprit */
 } CdcApply;
 

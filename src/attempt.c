@@ -183,6 +183,7 @@ begin_outcomes(Attempt *attempt)
 {
 	memset(attempt->outcomes, 0,
 		   Max(attempt->pipeline->nparts, 1) * sizeof(Outcome));
+	attempt->apply.skipped = 0;
 	for (int p = 0; p < attempt->pipeline->nparts; p++)
 		attempt->outcomes[p].next_offset = attempt->pipeline->parts[p]->next_offset;
 	for (int i = 0; i < attempt->nrecords; i++)
@@ -476,13 +477,9 @@ settle(Attempt *attempt)
 		pipeline->nrecords++;
 		pipeline->nbytes += record->key.len + record->value.len;
 		pipeline->parts[record->part]->last_ts_ms = record->ts_ms;
-		if (attempt->events[i].kind != CDC_KIND_CHANGE &&
-			attempt->events[i].kind != CDC_KIND_TOMBSTONE)
-		{
-			cdc_slot_count(CDC_COUNT_SKIPPED, 1);
-			pipeline->skipped++;
-		}
 	}
+	cdc_slot_count(CDC_COUNT_SKIPPED, attempt->apply.skipped);
+	pipeline->skipped += attempt->apply.skipped;
 	for (int p = 0; p < pipeline->nparts; p++)
 		settle_partition(attempt, pipeline->parts[p], was_fresh);
 	if (was_fresh)
