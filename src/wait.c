@@ -62,12 +62,21 @@ typedef struct CdcGoal
 	int64		end;
 } CdcGoal;
 
+/* What wait_for_offset waits for. */
+typedef struct CdcOffsetGoal
+{
+	char	   *topic;
+	int32		partition;
+	int64		offset;
+} CdcOffsetGoal;
+
 /* A call of one of the functions. */
 typedef struct CdcWaiter
 {
 	int64		id;				/* of the subscription; 0: not known yet */
 	char	   *name;			/* as called */
 	bool		wants_ends;		/* wait_for_catchup */
+	const CdcOffsetGoal *only;	/* wait_for_offset; else NULL: all partitions */
 	CdcSubscription *subscription;	/* in its own context, read again */
 	MemoryContext context;		/* of the above */
 	TimestampTz deadline;
@@ -221,10 +230,34 @@ all_fresh(CdcWaiter *waiter)
 	return true;
 }
 
+/* Is a partition stopped of a topic that is mapped? */
+static bool
+is_stopped(const CdcWaiter *waiter, const CdcPartitionEntry *entry)
+{
+	bool		enabled;
+
+	return entry->status.state == CDC_STATE_STOPPED &&
+		is_mapped(waiter, entry->key.topic, &enabled) && enabled;
+}
+
+/*
+ * Is it only partitions that are stopped, and not the whole worker?  A worker
+ * shows the worst of its partitions.
+ */
+static bool
+partitions_only(const CdcWaiter *waiter)
+{
+	for (int i = 0; i < waiter->nentries; i++)
+		if (is_stopped(waiter, &waiter->entries[i]))
+			return true;
+	return false;
+}
+
 /*
  * Raises an error where a worker is stopped, switched off, or waits for the
  * caller.  A stop is believed only from a worker that knows the present
- * configuration: enable_subscription may just have ended it.
+ * configuration: enable_subscription may just have ended it.  Who waits for
+ * one partition does not care for others that are stopped.
  */
 static void
 check_workers(const CdcWaiter *waiter)
@@ -237,7 +270,8 @@ check_workers(const CdcWaiter *waiter)
 		cdc_slot_copy(shared, &slot);
 		if (slot.state == CDC_STATE_DISABLED ||
 			(slot.state == CDC_STATE_STOPPED &&
-			 (slot.pid == 0 || waiter->fresh)))
+			 (slot.pid == 0 ||
+			  (waiter->fresh && !(waiter->only && partitions_only(waiter))))))
 			throw_state(waiter, slot.state, slot.reason, slot.hint, NULL, 0);
 		if (slot.pid != 0 &&
 			slot.proc->waitStatus == PROC_WAIT_STATUS_WAITING &&
@@ -248,7 +282,7 @@ check_workers(const CdcWaiter *waiter)
 	}
 }
 
-/* Raises an error where a partition of a mapped topic is stopped. */
+/* Raises an error where a partition that is waited for is stopped. */
 static void
 check_partitions(const CdcWaiter *waiter)
 {
@@ -257,10 +291,11 @@ check_partitions(const CdcWaiter *waiter)
 	for (int i = 0; i < waiter->nentries; i++)
 	{
 		const CdcPartitionEntry *entry = &waiter->entries[i];
-		bool		enabled;
 
-		if (entry->status.state == CDC_STATE_STOPPED &&
-			is_mapped(waiter, entry->key.topic, &enabled) && enabled)
+		if (waiter->only && (entry->key.partition != waiter->only->partition ||
+							 strcmp(entry->key.topic, waiter->only->topic) != 0))
+			continue;
+		if (is_stopped(waiter, entry))
 			throw_state(waiter, entry->status.state, entry->status.reason,
 						entry->status.hint, entry->key.topic,
 						entry->key.partition);
@@ -535,14 +570,6 @@ is_caught_up(CdcWaiter *waiter, void *arg)
 	return true;
 }
 
-/* The argument of wait_for_offset's test. */
-typedef struct CdcOffsetGoal
-{
-	char	   *topic;
-	int32		partition;
-	int64		offset;
-} CdcOffsetGoal;
-
 /* Test of wait_for_offset. */
 static bool
 is_past_offset(CdcWaiter *waiter, void *arg)
@@ -644,5 +671,6 @@ cdc_sink_wait_for_offset(PG_FUNCTION_ARGS)
 				 errmsg("partition and offset must not be negative")));
 	if (!begin_wait(&waiter, cdc_arg_name(fcinfo, 0), PG_GETARG_INTERVAL_P(4)))
 		PG_RETURN_BOOL(false);
+	waiter.only = &goal;
 	PG_RETURN_BOOL(wait_for(&waiter, is_past_offset, &goal));
 }
