@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use CdcSink::Process qw(wait_for);
 
-our @EXPORT = qw(new_writer new_read_side create_server subscription_state wait_for_state ok_caught_up is_text ok_same_rows ok_no_crash);
+our @EXPORT = qw(new_writer new_read_side create_server subscription_state wait_for_state show_views ok_caught_up is_text ok_same_rows ok_no_crash);
 
 # A started server that a Debezium connector can read: logical WAL, reachable on 127.0.0.1.
 sub new_writer
