@@ -37,9 +37,16 @@ static CdcStatement take_generation = {
 	.sql = "SELECT pg_catalog.nextval('cdc_sink.generation_seq')"
 };
 
+/*
+ * The lock stands in for the foreign key, which is not checked in a worker
+ * (session_replication_role): without it, a position made while its
+ * subscription is dropped would outlive it, and be that of the next
+ * subscription of this name.
+ */
 static CdcStatement create = {
 	.sql = "INSERT INTO cdc_sink.position (subscription, topic, partition, next_offset) "
-	"VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+	"SELECT subscription, $2, $3, $4 FROM cdc_sink.subscription "
+	"WHERE subscription OPERATOR(pg_catalog.=) $1 FOR KEY SHARE ON CONFLICT DO NOTHING",
 	.nargs = 4,
 	.types = {ROW_TYPES, INT8OID}
 };
@@ -146,7 +153,10 @@ cdc_position_new_generation(void)
 	return generation;
 }
 
-/* cdc_position_create: see position.h.  A row that is there stays. */
+/*
+ * cdc_position_create: see position.h.  A row that is there stays; nothing
+ * is made for a subscription that has gone.
+ */
 void
 cdc_position_create(const char *subscription, const char *topic,
 					int32 partition, int64 next_offset)
