@@ -18,7 +18,7 @@ OBJS = \
 	src/convert_misc.o src/convert_placeholder.o \
 	src/decode.o src/convert.o src/target.o src/catalog.o src/position.o \
 	src/catalog_write.o \
-	src/launch_scan.o src/relmap.o src/relkey.o src/row.o src/role.o src/moved.o \
+	src/launch_scan.o src/relmap.o src/relkey.o src/row.o src/addcolumn.o src/role.o src/moved.o \
 	src/sqlargs.o src/route.o src/coalesce.o src/apply_sql.o src/apply_upsert.o src/apply_append.o \
 	src/apply.o \
 	src/hold.o src/gate.o src/attempt.o src/pipeline.o \

@@ -67,7 +67,6 @@ static const struct
 }			deferred[] = {
 	{"on_error", "dead_letter"},
 	{"on_error", "skip"},
-	{"on_unknown_column", "add"},
 	{"max_errors", NULL},
 	{"error_window_ms", NULL},
 	{"dead_letter_topic", NULL},

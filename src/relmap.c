@@ -243,9 +243,13 @@ relation_load(CdcRelmap *relmap, CdcRelation *rel)
 	rel->valid = true;
 }
 
-/* Finds the entry of a mapping; an invalid one is emptied for rebuilding. */
+/*
+ * Finds the entry of a mapping.  An invalid one goes, and leaves behind what
+ * it counted in the transaction under way.
+ */
 static CdcRelation *
-relation_find(CdcRelmap *relmap, const CdcMapping *mapping)
+relation_find(CdcRelmap *relmap, const CdcMapping *mapping,
+			  CdcTableCounts *counts)
 {
 	for (CdcRelation **link = &relmap->relations; *link; link = &(*link)->next)
 	{
@@ -256,6 +260,7 @@ relation_find(CdcRelmap *relmap, const CdcMapping *mapping)
 		if (rel->valid)
 			return rel;
 		*link = rel->next;
+		*counts = rel->counts;
 		MemoryContextDelete(rel->context);
 		break;
 	}
@@ -280,11 +285,12 @@ cdc_relmap_get(CdcRelmap *relmap, const CdcMapping *mapping)
 	CdcRelation *rel;
 	MemoryContext context;
 	MemoryContextCallback *callback;
+	CdcTableCounts counts = {0};
 
 	/* the lock first: it brings the invalidations that matter */
 	if (OidIsValid(mapping->relid))
 		LockRelationOid(mapping->relid, RowExclusiveLock);
-	rel = relation_find(relmap, mapping);
+	rel = relation_find(relmap, mapping, &counts);
 	if (rel)
 		return rel;
 
@@ -293,6 +299,7 @@ cdc_relmap_get(CdcRelmap *relmap, const CdcMapping *mapping)
 	rel = MemoryContextAllocZero(context, sizeof(CdcRelation));
 	rel->context = context;
 	rel->mapping = mapping;
+	rel->counts = counts;
 	rel->name = mapping->relation_name;
 	callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
 	callback->func = free_plans;

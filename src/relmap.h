@@ -138,6 +138,7 @@ typedef struct CdcRelation
 								 * key may clash inside a batch */
 	bool		has_meta;
 	bool		has_toastable;	/* a value may come as "unchanged" */
+	const CdcSchema *known_schema;	/* no field of it lacks a column */
 	CdcFieldMap *field_maps;
 	CdcKeyMap  *key_maps;
 	CdcKey	   *keys;

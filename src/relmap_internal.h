@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * relmap_internal.h
- *		What relmap.c, relkey.c and row.c share.
+ *		What relmap.c, relkey.c, row.c and addcolumn.c share.
  *
  * Floor 5.
  *
@@ -23,6 +23,9 @@ extern void cdc_field_resolve(CdcRelation *rel, const CdcEvent *event,
 							  const char *name, int32 len,
 							  const CdcSchema *schema, bool in_key,
 							  CdcField *field);
+extern CdcFieldUse cdc_field_use(const CdcRelation *rel, const CdcEvent *event,
+								 const char *name, int32 len,
+								 const char **column, int *index);
 extern const CdcSchema *cdc_schema_field(const CdcSchema *schema,
 										 const char *name, int32 len);
 

@@ -11,6 +11,7 @@
 
 #include "utils/memutils.h"
 
+#include "addcolumn.h"
 #include "errors.h"
 #include "route.h"
 
@@ -25,6 +26,7 @@ cdc_route_begin(CdcRouter *router, CdcRelmap *relmap, CdcRoleScope *role,
 	router->relmap = relmap;
 	router->role = role;
 	router->parts = parts;
+	router->begun = false;
 	router->relations = palloc0(Max(relmap->subscription->nmappings, 1) *
 								sizeof(CdcRelation *));
 }
@@ -41,6 +43,33 @@ relation_of(CdcRouter *router, const CdcMapping *mapping)
 		router->relations[i] = cdc_relmap_get(router->relmap, mapping);
 	}
 	return router->relations[i];
+}
+
+/*
+ * The relation for an event, with the columns that its schema names where
+ * the mapping says that they are added.  That is done before anything of the
+ * range is routed: else the error makes apply.c end the range before this
+ * record and start another one with it.
+ */
+static CdcRelation *
+relation_for(CdcRouter *router, const CdcMapping *mapping,
+			 const CdcEvent *event)
+{
+	CdcRelation *rel = relation_of(router, mapping);
+	bool		first = !router->begun;
+
+	router->begun = true;
+	if (mapping->options.on_unknown_column != CDC_UNKNOWN_COLUMN_ADD ||
+		!cdc_addcolumn_needed(rel, event))
+		return rel;
+	if (!first)
+		ereport(ERROR,
+				(errcode(ERRCODE_CDC_CUT_RANGE),
+				 errmsg_internal("columns are added to %s first", rel->name)));
+	cdc_role_become(router->role, rel);
+	cdc_addcolumn_add(rel, event);
+	router->relations[mapping - router->relmap->subscription->mappings] = NULL;
+	return relation_of(router, mapping);
 }
 
 /* Does the event's source block name this 'schema.table'? */
@@ -232,7 +261,7 @@ cdc_route_event(CdcRouter *router, const CdcEvent *event, CdcChange *change)
 		return;
 	}
 	cdc_error_position.relation = mapping->relation_name;
-	rel = relation_of(router, mapping);
+	rel = relation_for(router, mapping, event);
 	cdc_role_become(router->role, rel);
 	change->rel = rel;
 	change->tombstone = event->kind == CDC_KIND_TOMBSTONE;

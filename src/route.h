@@ -47,6 +47,7 @@ typedef struct CdcRouter
 	CdcPartition **parts;		/* by record->part */
 	CdcRelation **relations;	/* by index of the mapping; NULL: not yet asked
 								 * for in this range */
+	bool		begun;			/* an event of the range was routed */
 } CdcRouter;
 
 /* Starts a range; allocates in CurrentMemoryContext. */

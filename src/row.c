@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 
 #include "errors.h"
@@ -67,6 +69,64 @@ is_generated(const CdcRelation *rel, const char *name)
 }
 
 /*
+ * A field's name in the encoding of the database, in CurrentMemoryContext;
+ * NULL where it has a character that no name here can have.
+ */
+static char *
+local_name(const char *name, int32 len)
+{
+	int			encoding = GetDatabaseEncoding();
+	int			size = len * MAX_CONVERSION_GROWTH + 1;
+	char	   *local;
+	Oid			proc;
+
+	if (memchr(name, '\0', len) != NULL)
+		return NULL;
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return pnstrdup(name, len);
+	proc = FindDefaultConversionProc(PG_UTF8, encoding);
+	if (!OidIsValid(proc))
+		return NULL;
+	local = palloc(size);
+	if (pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding,
+									  (unsigned char *) unconstify(char *, name), len,
+									  (unsigned char *) local, size, true) != len)
+		return NULL;
+	return local;
+}
+
+/*
+ * cdc_field_use says what becomes of a field.  *column is the column's name
+ * (NULL: no name at all), *index its place; both may be NULL.  What it
+ * allocates goes to CurrentMemoryContext.
+ */
+CdcFieldUse
+cdc_field_use(const CdcRelation *rel, const CdcEvent *event, const char *name,
+			  int32 len, const char **column, int *index)
+{
+	const char *local = local_name(name, len);
+	const char *mapped = local ? mapped_name(rel->mapping, local) : NULL;
+	int			found = mapped ? cdc_relmap_column(rel, mapped) : -1;
+
+	if (column)
+		*column = mapped;
+	if (index)
+		*index = found;
+	if (local == NULL)
+		return CDC_FIELD_UNKNOWN;
+	if (mapped == NULL)
+		return CDC_FIELD_DROPPED;
+	if (found >= 0)
+		return CDC_FIELD_COLUMN;
+	if (is_generated(rel, mapped))
+		return CDC_FIELD_GENERATED;
+	if (event->flattened &&
+		is_added_field(&rel->mapping->subscription->source, local))
+		return CDC_FIELD_ADDED;
+	return CDC_FIELD_UNKNOWN;
+}
+
+/*
  * cdc_field_resolve decides what becomes of a field and fills *field, in the
  * relation's context.  Raises where no value of the field's type can become
  * the column's.
@@ -77,32 +137,24 @@ cdc_field_resolve(CdcRelation *rel, const CdcEvent *event, const char *name,
 				  CdcField *field)
 {
 	MemoryContext old = MemoryContextSwitchTo(rel->context);
-	const CdcSourceSettings *source = &rel->mapping->subscription->source;
-	const char *column;
 
-	field->name = pnstrdup(name, len);
+	/* all of its bytes, for comparison; a name in messages ends at U+0000 */
+	field->name = palloc(len + 1);
+	memcpy(field->name, name, len);
+	field->name[len] = '\0';
 	field->len = len;
-	field->column = -1;
 	field->conv = NULL;
-	column = mapped_name(rel->mapping, field->name);
-	if (column == NULL)
-		field->use = CDC_FIELD_DROPPED;
-	else if ((field->column = cdc_relmap_column(rel, column)) >= 0)
+	field->use = cdc_field_use(rel, event, name, len, NULL, &field->column);
+	if (field->use == CDC_FIELD_COLUMN)
 	{
 		const CdcColumn *target = &rel->columns[field->column];
 
-		field->use = CDC_FIELD_COLUMN;
 		cdc_error_position.field = field->name;
-		field->conv = cdc_convert_prepare(schema, source, target->typid,
-										  target->typmod);
+		field->conv = cdc_convert_prepare(schema,
+										  &rel->mapping->subscription->source,
+										  target->typid, target->typmod);
 		cdc_error_position.field = NULL;
 	}
-	else if (is_generated(rel, column))
-		field->use = CDC_FIELD_GENERATED;
-	else if (event->flattened && is_added_field(source, field->name))
-		field->use = CDC_FIELD_ADDED;
-	else
-		field->use = CDC_FIELD_UNKNOWN;
 	MemoryContextSwitchTo(old);
 }
 
@@ -175,10 +227,13 @@ field_lookup(CdcRelation *rel, CdcFieldMap *map, const CdcEvent *event,
 static void
 unknown_field(const CdcRelation *rel, const CdcField *field)
 {
+	bool		add = rel->mapping->options.on_unknown_column == CDC_UNKNOWN_COLUMN_ADD;
+
 	cdc_error_position.field = field->name;
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("field \"%s\" has no column in %s", field->name, rel->name),
+			 add ? errdetail("No column is added for it, because the record carries no schema for it.") : 0,
 			 errhint("Add the column to the table, name another column or null for it in the mapping's columns, or set on_unknown_column to ignore.")));
 }
 

@@ -49,7 +49,6 @@ INSERT INTO wrong VALUES
 	($$SELECT cdc_sink.create_subscription('x', 'kafka', options => '{"on_error": "skip"}')$$, '0A000', 'later: on_error skip'),
 	($$SELECT cdc_sink.create_subscription('x', 'kafka', options => '{"max_errors": 1}')$$, '0A000', 'later: max_errors'),
 	($$SELECT cdc_sink.create_subscription('x', 'kafka', options => '{"error_window_ms": 1}')$$, '0A000', 'later: error_window_ms'),
-	($$SELECT cdc_sink.create_subscription('x', 'kafka', options => '{"on_unknown_column": "add"}')$$, '0A000', 'later: on_unknown_column add'),
 	($$SELECT cdc_sink.create_subscription('x', 'kafka', options => '{"workers": 2}')$$, '0A000', 'later: several workers'),
 	($$SELECT cdc_sink.create_subscription('x', 'kafka', options => '{"dead_letter_topic": "t"}')$$, '0A000', 'later: dead_letter_topic'),
 	($$SELECT cdc_sink.create_subscription('x', 'kafka', options => '{"consumer_group": "g"}')$$, '0A000', 'later: consumer_group'),
