@@ -24,10 +24,12 @@
 #include "oneshot.h"
 #include "position.h"
 
-#define METADATA_MS			5000
+#define METADATA_MS			10000
 #define METADATA_MISSING_MS 500
 #define ENDS_MS				1000
+#define ENDS_IDLE_MS		10000
 #define QUESTION_MS			5000
+#define GATHERED_MS			10000
 
 /* Fingerprint of the client's settings: a new client where it differs. */
 static char *
@@ -81,6 +83,7 @@ load(CdcConsumer *consumer, int64 subid, bool even_disabled,
 		consumer->connection = connection_fingerprint(config);
 		collect_topics(consumer);
 		consumer->pipeline = cdc_pipeline_create(consumer->context, sub);
+		consumer->pipeline->shared = consumer->nworkers > 1 && !consumer->gathered;
 	}
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(consumer->context);
@@ -158,6 +161,8 @@ cdc_consumer_open(int64 subid, int worker_no, int nworkers,
 	consumer->context = context;
 	consumer->worker_no = worker_no;
 	consumer->nworkers = nworkers;
+	consumer->gathered = nworkers > 1 && cdc_slot_gathered();
+	consumer->gathered_at = GetCurrentTimestamp();
 	PG_TRY();
 	{
 		found = load(consumer, subid, even_disabled, &config);
@@ -189,6 +194,8 @@ is_mine(const CdcConsumer *consumer, const char *topic, int32 partition)
 
 	if (consumer->nworkers <= 1)
 		return true;
+	if (consumer->gathered)
+		return consumer->worker_no == 0;
 	hash = hash_bytes((const unsigned char *) topic, strlen(topic));
 	return (hash + partition) % consumer->nworkers == (uint32) consumer->worker_no;
 }
@@ -337,6 +344,17 @@ topic_is_taken(const CdcConsumer *consumer, const CdcTopicState *topic)
 	return true;
 }
 
+/* Tells the pipeline how many partitions the mappings of a topic have. */
+static void
+note_partitions(CdcConsumer *consumer, const CdcTopicState *topic)
+{
+	const CdcSubscription *sub = consumer->subscription;
+
+	for (int i = 0; i < sub->nmappings; i++)
+		if (strcmp(sub->mappings[i].topic, topic->topic) == 0)
+			consumer->pipeline->topic_partitions[i] = topic->npartitions;
+}
+
 /* cdc_consumer_discover: see consumer.h. */
 bool
 cdc_consumer_discover(CdcConsumer *consumer, bool now)
@@ -359,6 +377,7 @@ cdc_consumer_discover(CdcConsumer *consumer, bool now)
 		CdcTopicState *topic = &consumer->topics[i];
 
 		topic->npartitions = Max(topic->npartitions, infos[i].npartitions);
+		note_partitions(consumer, topic);
 		strlcpy(topic->reason, infos[i].npartitions > 0 ? "" : infos[i].reason,
 				sizeof(topic->reason));
 		if (infos[i].npartitions == 0 && topic->npartitions == 0)
@@ -548,7 +567,10 @@ cdc_consumer_pull(CdcConsumer *consumer)
 			if (part->mode == CDC_PARTITION_ACTIVE)
 				part->reason[0] = '\0';
 			cdc_pipeline_put(pipeline, &event.record);
-			consumer->received = true;
+			if (!consumer->active)
+				consumer->next_ends = Min(consumer->next_ends,
+										  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ENDS_MS));
+			consumer->received = consumer->active = true;
 		}
 		else
 			handle_event(consumer, &event);
@@ -571,7 +593,10 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 		return true;
 	if (!now && !pipeline->ends_wanted && time < consumer->next_ends)
 		return false;
-	consumer->next_ends = TimestampTzPlusMilliseconds(time, ENDS_MS);
+	/* ends of topics that bring nothing new are asked for less often */
+	consumer->next_ends = TimestampTzPlusMilliseconds(time, consumer->active ?
+													  ENDS_MS : ENDS_IDLE_MS);
+	consumer->active = false;
 	ends = palloc(pipeline->nparts * sizeof(CdcTopicPartition));
 	for (int i = 0; i < pipeline->nparts; i++)
 		ends[i] = (CdcTopicPartition) {pipeline->parts[i]->topic,
@@ -596,4 +621,30 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 		consumer->next_ends = TimestampTzPlusMilliseconds(time, 5 * ENDS_MS);
 	pfree(ends);
 	return answered;
+}
+
+/*
+ * cdc_consumer_gather: see consumer.h.  Worker 0 gives the partitions back
+ * when none was held for a while.
+ */
+void
+cdc_consumer_gather(CdcConsumer *consumer)
+{
+	const CdcPipeline *pipeline = consumer->pipeline;
+
+	if (consumer->nworkers <= 1)
+		return;
+	if (pipeline->gather_wanted && !consumer->gathered)
+	{
+		cdc_slot_gather(true);
+		return;
+	}
+	if (!consumer->gathered || consumer->worker_no != 0)
+		return;
+	for (int i = 0; i < pipeline->nparts; i++)
+		if (pipeline->parts[i]->mode == CDC_PARTITION_HELD)
+			consumer->gathered_at = GetCurrentTimestamp();
+	if (TimestampDifferenceExceeds(consumer->gathered_at, GetCurrentTimestamp(),
+								   GATHERED_MS))
+		cdc_slot_gather(false);
 }

@@ -33,6 +33,8 @@ typedef struct CdcConsumer
 	char	   *connection;		/* fingerprint of the client's settings */
 	int			worker_no;
 	int			nworkers;
+	bool		gathered;		/* worker 0 has all partitions, others none */
+	TimestampTz gathered_at;	/* when that was last of use */
 	int			ntopics;
 	CdcTopicState *topics;
 	CdcPartitionStatus *published;	/* by partition, as last reported */
@@ -43,7 +45,8 @@ typedef struct CdcConsumer
 	TimestampTz ends_time;		/* when ends were last learned; 0: never */
 	uint64		request_served; /* last wait_for_catchup that was answered */
 	CdcKafkaStatus status;
-	bool		received;		/* records came since last asked */
+	bool		received;		/* records came in this turn */
+	bool		active;			/* records came since ends were asked for */
 } CdcConsumer;
 
 /*
@@ -68,6 +71,11 @@ extern void cdc_consumer_assign(CdcConsumer *consumer);
 extern void cdc_consumer_pull(CdcConsumer *consumer);
 /* Asks for the ends of all partitions when that is due or wanted. */
 extern bool cdc_consumer_learn_ends(CdcConsumer *consumer, bool now);
+/*
+ * Has all partitions gathered in worker 0 where partitions of several workers
+ * must wait for each other, and shared again when that is over.
+ */
+extern void cdc_consumer_gather(CdcConsumer *consumer);
 /* Publishes partitions that changed; the worst state, with its reason. */
 extern CdcState cdc_consumer_publish(CdcConsumer *consumer, char *reason,
 									 char *hint);

@@ -59,7 +59,7 @@ static const CdcGuc settings[] = {
 		"cdc_sink.max_workers", PGC_POSTMASTER, 0,
 		"Sets the maximum number of apply workers of this server.",
 		"They are taken from max_worker_processes. Also bounds the shared memory for states and counters.",
-		.int_variable = &cdc_guc_max_workers, .number = 8, .min = 1, .max = 1000
+		.int_variable = &cdc_guc_max_workers, .number = 64, .min = 1, .max = 1000
 	},
 	{
 		"cdc_sink.secrets_directory", PGC_SIGHUP, GUC_SUPERUSER_ONLY,

@@ -10,6 +10,9 @@
  * in one transaction.  Only what still fails once every partition has passed
  * an end learned after the failure is an error of the data.
  *
+ * Where several workers share the partitions, none of them sees all of that:
+ * the first hold asks for all partitions to be gathered in worker 0.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -52,7 +55,11 @@ cdc_hold_several(const CdcPipeline *pipeline, Oid root)
 
 	if (!OidIsValid(root))
 		return false;
-	for (int i = 0; i < pipeline->nparts; i++)
+	/* what other workers consume counts, too */
+	for (int i = 0; pipeline->shared && i < pipeline->subscription->nmappings; i++)
+		if (pipeline->roots[i] == root)
+			n += pipeline->topic_partitions[i];
+	for (int i = 0; !pipeline->shared && i < pipeline->nparts; i++)
 		n += cdc_hold_feeds(pipeline, pipeline->parts[i], root);
 	return n > 1;
 }
@@ -74,6 +81,8 @@ cdc_hold_others_pending(void *arg, const CdcRelation *rel,
 
 	if (part->hold_final)
 		return false;
+	if (pipeline->shared)
+		return cdc_hold_several(pipeline, rel->root_relid);
 	for (int i = 0; i < pipeline->nparts; i++)
 	{
 		CdcPartition *other = pipeline->parts[i];
@@ -96,6 +105,7 @@ cdc_hold_before(CdcPipeline *pipeline, CdcPartition *part, CdcHoldCause cause,
 	bool		again = part->mode == CDC_PARTITION_HELD &&
 		part->hold_offset == offset && part->cause == cause;
 
+	pipeline->gather_wanted = pipeline->shared;
 	part->mode = CDC_PARTITION_HELD;
 	part->cause = cause;
 	part->hold_relid = root;
@@ -231,6 +241,8 @@ pick_group(CdcPipeline *pipeline, Oid root, int *n)
 const CdcRecord **
 cdc_hold_pick(CdcPipeline *pipeline, int *nrecords)
 {
+	if (pipeline->shared)
+		return NULL;
 	for (int i = 0; i < pipeline->nparts; i++)
 	{
 		CdcPartition *part = pipeline->parts[i];
@@ -268,7 +280,7 @@ cdc_hold_pick(CdcPipeline *pipeline, int *nrecords)
 void
 cdc_hold_check_sweep(CdcPipeline *pipeline)
 {
-	if (!cdc_moved_kept || pipeline->subscription->options.workers > 1)
+	if (!cdc_moved_kept || pipeline->shared)
 		return;
 	for (int i = 0; i < pipeline->nparts; i++)
 	{

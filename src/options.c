@@ -91,10 +91,6 @@ refuse_deferred(const OptionRow *row, const char *text)
 					 errmsg("value \"%s\" of option \"%s\" is not supported yet",
 							text, row->name)));
 	}
-	if (strcmp(row->name, "workers") == 0 && strcmp(text, "1") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("option \"workers\" above 1 is not supported yet")));
 }
 
 /* Raises 22023 for a value; hint says what would be right. */

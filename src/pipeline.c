@@ -40,6 +40,8 @@ cdc_pipeline_create(MemoryContext parent, const CdcSubscription *subscription)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory while opening the decoder")));
 	pipeline->relmap = cdc_relmap_create(context, subscription);
+	pipeline->topic_partitions = MemoryContextAllocZero(context, Max(subscription->nmappings, 1) *
+														sizeof(int32));
 	pipeline->roots = MemoryContextAllocZero(context, Max(subscription->nmappings, 1) *
 											 sizeof(Oid));
 	return pipeline;

@@ -34,6 +34,10 @@ typedef struct CdcPipeline
 	int			nparts;
 	CdcPartition **parts;
 	int64		generation;		/* of this run of the worker; 0: unfenced test */
+	bool		shared;			/* other workers consume other partitions */
+	bool		gather_wanted;	/* partitions of several workers may have to
+								 * wait for each other */
+	int32	   *topic_partitions;	/* by mapping: partitions of its topic */
 	bool		in_caller;		/* inside the caller's transaction (tests) */
 
 	/* records read and not yet tried, of active partitions, in their order */

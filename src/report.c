@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "storage/latch.h"
 
 #include "guc.h"
 #include "shmem.h"
@@ -23,6 +24,61 @@ cdc_slot_stopping(void)
 {
 	return cdc_my_slot != NULL &&
 		*((volatile bool *) &cdc_my_slot->stopping);
+}
+
+/* Slot of worker 0 of this worker's subscription; the lock is held. */
+static CdcSlot *
+first_slot(void)
+{
+	for (int i = 0; i < cdc_shared->nslots; i++)
+	{
+		CdcSlot    *slot = &cdc_shared->slots[i];
+
+		if (slot->in_use && slot->dboid == cdc_my_slot->dboid &&
+			slot->subid == cdc_my_slot->subid && slot->worker_no == 0)
+			return slot;
+	}
+	return NULL;
+}
+
+bool
+cdc_slot_gathered(void)
+{
+	CdcSlot    *first;
+	bool		gathered;
+
+	if (cdc_my_slot == NULL || cdc_my_slot->nworkers <= 1)
+		return false;
+	LWLockAcquire(cdc_shared->lock, LW_SHARED);
+	first = first_slot();
+	gathered = first != NULL && pg_atomic_read_u32(&first->gathered) != 0;
+	LWLockRelease(cdc_shared->lock);
+	return gathered;
+}
+
+void
+cdc_slot_gather(bool gathered)
+{
+	CdcSlot    *first;
+
+	if (cdc_my_slot == NULL)
+		return;
+	LWLockAcquire(cdc_shared->lock, LW_SHARED);
+	first = first_slot();
+	if (first != NULL)
+		pg_atomic_write_u32(&first->gathered, gathered ? 1 : 0);
+	for (int i = 0; i < cdc_shared->nslots; i++)
+	{
+		CdcSlot    *slot = &cdc_shared->slots[i];
+
+		if (!slot->in_use || slot->dboid != cdc_my_slot->dboid ||
+			slot->subid != cdc_my_slot->subid)
+			continue;
+		pg_atomic_fetch_add_u64(&slot->config_count, 1);
+		if (slot->proc != NULL)
+			SetLatch(&slot->proc->procLatch);
+	}
+	LWLockRelease(cdc_shared->lock);
 }
 
 void

@@ -62,6 +62,7 @@ init_slot(CdcSlot *slot)
 	pg_atomic_init_u64(&slot->config_count, 0);
 	pg_atomic_init_u64(&slot->config_seen, 0);
 	pg_atomic_init_u64(&slot->end_request, 0);
+	pg_atomic_init_u32(&slot->gathered, 0);
 	pg_atomic_init_u64(&slot->end_served, 0);
 	pg_atomic_init_u64(&slot->batches_run, 0);
 	pg_atomic_init_u64(&slot->publications, 0);
@@ -228,6 +229,7 @@ cdc_slot_reset(CdcSlot *slot, Oid dboid, int64 subid, int32 worker_no)
 	pg_atomic_write_u64(&slot->config_seen, 0);
 	pg_atomic_write_u64(&slot->end_request, 0);
 	pg_atomic_write_u64(&slot->end_served, 0);
+	pg_atomic_write_u32(&slot->gathered, 0);
 	for (int i = 0; i < CDC_NCOUNTERS; i++)
 		pg_atomic_write_u64(&slot->counters[i], 0);
 

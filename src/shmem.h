@@ -81,6 +81,8 @@ typedef struct CdcSlot
 	/* requests to the worker */
 	pg_atomic_uint64 config_count;	/* grows at commit of each change */
 	pg_atomic_uint64 end_request;	/* grows with each wait_for_catchup */
+	pg_atomic_uint32 gathered;	/* of worker 0: it consumes every partition of
+								 * the subscription, the others pause */
 	/* from the worker; mutex */
 	slock_t		mutex;
 	CdcState	state;
@@ -157,7 +159,7 @@ typedef struct CdcErrorReport
 /* Places in shared memory, next to cdc_sink.max_workers slots. */
 #define CDC_MAX_SCANS		128 /* more databases: all are scanned */
 #define CDC_MAX_ERRORS		256
-#define CDC_MAX_PARTITIONS	(1024 + 256 * cdc_guc_max_workers)
+#define CDC_MAX_PARTITIONS	(1024 + 64 * cdc_guc_max_workers)
 #define CDC_MAX_TABLES		(1024 + 64 * cdc_guc_max_workers)
 
 typedef struct CdcPartitionKey
@@ -282,6 +284,12 @@ extern void cdc_slot_attach(int index, uint64 generation);
  */
 /* Must this worker exit now?  Look after each wait and before each batch. */
 extern bool cdc_slot_stopping(void);
+/*
+ * Has worker 0 taken over all partitions of this worker's subscription?  And
+ * setting that: every worker of it looks again, as after a change.
+ */
+extern bool cdc_slot_gathered(void);
+extern void cdc_slot_gather(bool gathered);
 extern void cdc_slot_report(CdcState state, const char *reason,
 							const char *hint, TimestampTz next_retry);
 extern void cdc_slot_count(CdcCounter counter, uint64 delta);

@@ -34,7 +34,8 @@
 #include "oneshot.h"
 #include "shmem.h"
 
-#define IDLE_MS			1000
+#define DDL_MS			1000
+#define IDLE_MS			10000
 #define LOCK_RETRY_MS	100
 
 PGDLLEXPORT void cdc_apply_main(Datum slot_index);
@@ -293,6 +294,23 @@ open_consumer(Worker *worker)
 	pg_atomic_write_u64(&cdc_my_slot->config_seen, config);
 }
 
+/* Is there something that DDL or a GRANT might set going again? */
+static bool
+is_stopped(const Worker *worker)
+{
+	const CdcPipeline *pipeline;
+
+	if (worker->open_failed)
+		return true;
+	if (worker->consumer == NULL)
+		return false;
+	pipeline = worker->consumer->pipeline;
+	for (int i = 0; i < pipeline->nparts; i++)
+		if (pipeline->parts[i]->mode == CDC_PARTITION_STOPPED)
+			return true;
+	return false;
+}
+
 /*
  * Looks whether DDL or a GRANT came by since; partitions that a configuration
  * error stopped then try again.  At most once a second.
@@ -302,7 +320,8 @@ look_at_ddl(Worker *worker)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (!TimestampDifferenceExceeds(worker->ddl_checked, now, IDLE_MS))
+	if (!is_stopped(worker) ||
+		!TimestampDifferenceExceeds(worker->ddl_checked, now, DDL_MS))
 		return;
 	worker->ddl_checked = now;
 	StartTransactionCommand();
@@ -410,9 +429,13 @@ wait_for_work(Worker *worker)
 	{
 		timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 															   worker->consumer->next_metadata) + 1);
+		timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+															   worker->consumer->next_ends) + 1);
 		if (worker->consumer->pipeline->ends_wanted)
 			timeout = Min(timeout, 100);
 	}
+	if (is_stopped(worker))
+		timeout = Min(timeout, DDL_MS);
 	if (latch_only)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 timeout, cdc_compat_wait_event(&wait_event, "CdcSinkRetry"));
@@ -469,6 +492,12 @@ turn(Worker *worker)
 			note_retry(worker, consumer->pipeline->failure);
 			break;
 		case CDC_STEP_FENCED:
+			/* partitions changed hands among the workers: look again */
+			if (consumer->nworkers > 1)
+			{
+				open_consumer(worker);
+				return;
+			}
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("subscription \"%s\" is consumed by another worker",
@@ -478,6 +507,7 @@ turn(Worker *worker)
 			break;
 	}
 	(void) cdc_consumer_learn_ends(consumer, false);
+	cdc_consumer_gather(consumer);
 	worker->busy = step == CDC_STEP_DONE;
 }
 
