@@ -109,7 +109,8 @@ CREATE TABLE cdc_sink.moved_row (
 	"row" jsonb NOT NULL,
 	topic text,
 	partition integer,
-	"offset" bigint
+	"offset" bigint,
+	sequence text
 );
 
 -- hash: a key may be longer than a btree entry
@@ -236,6 +237,7 @@ COMMENT ON COLUMN cdc_sink.moved_row."row" IS 'the row: column name -> text, or 
 COMMENT ON COLUMN cdc_sink.moved_row.topic IS 'topic of the delete';
 COMMENT ON COLUMN cdc_sink.moved_row.partition IS 'partition of the delete';
 COMMENT ON COLUMN cdc_sink.moved_row."offset" IS 'offset of the delete';
+COMMENT ON COLUMN cdc_sink.moved_row.sequence IS 'source.sequence of the key change, which delete and insert share; NULL where the events have none';
 
 /* ---------------------------------------------------------------------------
  * Connection

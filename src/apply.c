@@ -72,6 +72,38 @@ add_counts(CdcTableCounts *to, const CdcTableCounts *from)
 	to->delete_missing += from->delete_missing;
 }
 
+/* run of CdcApplyContext. */
+static void
+apply_run(const CdcApplyContext *context, const CdcRun *run)
+{
+	CHECK_FOR_INTERRUPTS();
+	cdc_role_become(context->role, run->rel);
+	cdc_error_position.relation = run->rel->name;
+	cdc_error_position.record = context->only_record;
+	if (run->rel->mapping->options.mode == CDC_MODE_APPEND)
+		cdc_applier_append.apply(context, run);
+	else
+		cdc_applier_upsert.apply(context, run);
+	cdc_error_position_reset();
+}
+
+/* fetch of CdcApplyContext. */
+static bool
+fetch(const CdcApplyContext *context, CdcRelation *rel, CdcKey *key,
+	  const CdcRow *key_row, CdcRow *row)
+{
+	cdc_role_become(context->role, rel);
+	return cdc_upsert_fetch(rel, key, key_row, row);
+}
+
+/* take_kept of CdcApplyContext. */
+static bool
+take_kept(const CdcApplyContext *context, CdcChange *change)
+{
+	cdc_role_become(context->role, change->rel);
+	return cdc_upsert_take_kept(change);
+}
+
 /*
  * cdc_apply_range: see apply.h.  Everything allocated on the way goes with
  * a context of its own.
@@ -94,19 +126,12 @@ cdc_apply_range(CdcApply *apply, int lo, int hi)
 	cdc_role_begin(&role, apply->context.subscription);
 	changes = palloc_extended((hi - lo) * sizeof(CdcChange), MCXT_ALLOC_HUGE);
 	n = route_range(apply, &role, lo, hi, changes, &skipped);
-	for (CdcRun *run = cdc_coalesce(changes, n); run; run = run->next)
-	{
-		CHECK_FOR_INTERRUPTS();
-		cdc_role_become(&role, run->rel);
-		cdc_error_position.relation = run->rel->name;
-		if (hi - lo == 1)
-			cdc_error_position.record = apply->events[lo].record;
-		if (run->rel->mapping->options.mode == CDC_MODE_APPEND)
-			cdc_applier_append.apply(&apply->context, run);
-		else
-			cdc_applier_upsert.apply(&apply->context, run);
-		cdc_error_position_reset();
-	}
+	apply->context.role = &role;
+	apply->context.run = apply_run;
+	apply->context.fetch = fetch;
+	apply->context.take_kept = take_kept;
+	apply->context.only_record = hi - lo == 1 ? apply->events[lo].record : NULL;
+	cdc_coalesce(&apply->context, changes, n);
 	cdc_role_end(&role);
 	apply->skipped += skipped;
 	for (CdcRelation *rel = apply->relmap->relations; rel; rel = rel->next)

@@ -22,8 +22,8 @@ typedef enum CdcRunKind
 								 * in moved_row without having been there */
 	CDC_RUN_UPDATE,				/* rows that should exist */
 	CDC_RUN_INSERT,				/* rows that may exist: c, r and w */
-	CDC_RUN_MOVED_INSERT,		/* one insert of a key change that lacks
-								 * unchanged values */
+	CDC_RUN_REPLACE,			/* rows that go before they come anew, because
+								 * they may clash with each other otherwise */
 	CDC_RUN_FORGET_MOVED,		/* inserts of key changes that lacked nothing */
 	CDC_RUN_KEYLESS_INSERT,
 	CDC_RUN_KEYLESS_UPDATE,		/* one row, found by its old image */
@@ -42,7 +42,8 @@ typedef struct CdcEntry
 	bool		write;			/* a row is there afterwards */
 	bool		insert;			/* it began as c, r or w: it may be new */
 	bool		expected;		/* a delete that should find its row */
-	bool		kept;			/* its row, never written, is kept already */
+	bool		kept;			/* of a delete: its row is kept already, or was
+								 * taken; of a kept row: it was taken */
 } CdcEntry;
 
 typedef struct CdcRun
@@ -50,18 +51,38 @@ typedef struct CdcRun
 	CdcRunKind	kind;
 	CdcRelation *rel;
 	CdcKey	   *key;
-	const uint8 *set;			/* pattern of columns that all entries set, by
-								 * column index; CDC_UNCHANGED counts as unset */
+	const uint8 *set;			/* pattern of columns that all entries set (of
+								 * REPLACE: the first one), by column index;
+								 * CDC_UNCHANGED counts as unset */
 	uint32		null_keys;		/* bit i: key column i is NULL in all of them */
 	int			nentries;
 	CdcEntry  **entries;
-	struct CdcRun *next;
 } CdcRun;
 
-/* What an applier may ask its surroundings. */
+/* What coalesce.c and the appliers ask of their surroundings. */
 typedef struct CdcApplyContext
 {
 	const CdcSubscription *subscription;
+	/*
+	 * Rows of several partitions are tried together: a row that changes goes
+	 * before it comes anew, so that what it gives up is free for others.
+	 */
+	bool		replace;
+	CdcRoleScope *role;			/* of the range under way */
+	const CdcRecord *only_record;	/* where the range is a single record */
+	/* Applies a run, now, as the role that applies to its relation. */
+	void		(*run) (const struct CdcApplyContext *context,
+						const CdcRun *run);
+	/* Reads the row of a key; false where there is none. */
+	bool		(*fetch) (const struct CdcApplyContext *context,
+						  CdcRelation *rel, CdcKey *key, const CdcRow *key_row,
+						  CdcRow *row);
+	/*
+	 * Takes the unchanged values of an insert of a key change from the row
+	 * that its delete kept; false where none is kept.
+	 */
+	bool		(*take_kept) (const struct CdcApplyContext *context,
+							  CdcChange *change);
 	/*
 	 * Can a change of this relation that came before this record at the
 	 * source still arrive from another partition?
@@ -83,6 +104,11 @@ typedef struct CdcApplier
 	const char *name;
 	void		(*apply) (const CdcApplyContext *context, const CdcRun *run);
 } CdcApplier;
+
+/* in apply_upsert.c; both need the applying role */
+extern bool cdc_upsert_fetch(CdcRelation *rel, CdcKey *key,
+							 const CdcRow *key_row, CdcRow *row);
+extern bool cdc_upsert_take_kept(CdcChange *change);
 
 extern const CdcApplier cdc_applier_upsert;
 extern const CdcApplier cdc_applier_append;

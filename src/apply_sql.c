@@ -213,13 +213,12 @@ append_insert(StringInfo sql, const CdcRelation *rel, const CdcKey *key,
 	appendStringInfoString(sql, " FROM " BATCH " e");
 }
 
-/* SELECT of every column, in the relation's order, for FETCH. */
+/* Every column, in the relation's order, for FETCH. */
 static void
 append_columns(StringInfo sql, const CdcRelation *rel)
 {
 	for (int i = 0; i < rel->ncolumns; i++)
-		appendStringInfo(sql, "%st.%s", i ? ", " : "",
-						 quote_identifier(rel->columns[i].name));
+		appendStringInfo(sql, ", t.%s", quote_identifier(rel->columns[i].name));
 }
 
 /* Appends the choice of the one row that equals the old image. */
@@ -258,7 +257,7 @@ statement_text(const CdcRelation *rel, CdcSqlKind statement,
 			appendStringInfoString(&sql, " GROUP BY e.ord HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1");
 			break;
 		case CDC_STATEMENT_FETCH:
-			appendStringInfoString(&sql, "SELECT ");
+			appendStringInfoString(&sql, "SELECT e.ord");
 			append_columns(&sql, rel);
 			appendStringInfo(&sql, " FROM " BATCH " e JOIN %s t ON ", rel->name);
 			append_key_join(&sql, rel, key, null_keys);

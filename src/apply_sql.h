@@ -20,7 +20,7 @@ typedef enum CdcSqlKind
 	CDC_STATEMENT_UPDATE,
 	CDC_STATEMENT_INSERT,
 	CDC_STATEMENT_DELETE,
-	CDC_STATEMENT_FETCH,		/* the whole row of one key */
+	CDC_STATEMENT_FETCH,		/* ordinals and whole rows of the keys */
 	CDC_STATEMENT_OLD_UPDATE,	/* one row, found by its old image */
 	CDC_STATEMENT_OLD_DELETE
 } CdcSqlKind;

@@ -309,32 +309,50 @@ apply_delete(const CdcRun *run)
 	rel->work.delete_missing += Min(missing, expected);
 }
 
-/* Reads the one row of a FETCH into row; false where there is none. */
-static bool
-fetch_row(const CdcRun *run, CdcEntry *entry, CdcRow *row)
+/* Copies row i of a FETCH, into CurrentMemoryContext of the caller. */
+static void
+copy_fetched(const CdcRelation *rel, uint64 i, MemoryContext context, CdcRow *row)
+{
+	MemoryContext spi = MemoryContextSwitchTo(context);
+
+	cdc_row_alloc(rel, row);
+	for (int c = 0; c < rel->ncolumns; c++)
+	{
+		Form_pg_attribute att = TupleDescAttr(SPI_tuptable->tupdesc, c + 1);
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[i],
+										  SPI_tuptable->tupdesc, c + 2,
+										  &row->nulls[c]);
+
+		row->set[c] = CDC_SET;
+		row->values[c] = row->nulls[c] ? (Datum) 0 :
+			datumCopy(value, att->attbyval, att->attlen);
+	}
+	MemoryContextSwitchTo(spi);
+}
+
+/*
+ * cdc_upsert_fetch reads the row of a key; false where there is none.  Needs
+ * the applying role.
+ */
+bool
+cdc_upsert_fetch(CdcRelation *rel, CdcKey *key, const CdcRow *key_row,
+				 CdcRow *row)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	uint64		n = cdc_sql_run(run->rel, CDC_STATEMENT_FETCH, run->key,
-								run->set, run->null_keys, &entry, 1);
+	CdcEntry	entry;
+	CdcEntry   *entries = &entry;
+	uint32		null_keys = 0;
+	uint64		n;
 
+	memset(&entry, 0, sizeof(entry));
+	entry.row = *key_row;
+	for (int i = 0; i < key->nkeys; i++)
+		if (key_row->nulls[key->columns[i]])
+			null_keys |= (uint32) 1 << i;
+	n = cdc_sql_run(rel, CDC_STATEMENT_FETCH, key, key_row->set, null_keys,
+					&entries, 1);
 	if (n > 0)
-	{
-		MemoryContext spi = MemoryContextSwitchTo(caller);
-
-		cdc_row_alloc(run->rel, row);
-		for (int i = 0; i < run->rel->ncolumns; i++)
-		{
-			Form_pg_attribute att = TupleDescAttr(SPI_tuptable->tupdesc, i);
-			Datum		value = SPI_getbinval(SPI_tuptable->vals[0],
-											  SPI_tuptable->tupdesc, i + 1,
-											  &row->nulls[i]);
-
-			row->set[i] = CDC_SET;
-			row->values[i] = row->nulls[i] ? (Datum) 0 :
-				datumCopy(value, att->attbyval, att->attlen);
-		}
-		MemoryContextSwitchTo(spi);
-	}
+		copy_fetched(rel, 0, caller, row);
 	cdc_sql_finish();
 	return n > 0;
 }
@@ -348,7 +366,7 @@ apply_delete_keep(const CdcRun *run)
 	CdcRow		row;
 
 	check_several(run);
-	if (fetch_row(run, entry, &row))
+	if (cdc_upsert_fetch(run->rel, run->key, &entry->row, &row))
 		cdc_moved_keep(run->rel, event,
 					   cdc_moved_key(run->rel, run->key, &entry->row),
 					   cdc_moved_header_key(run->rel, event, event->newkey),
@@ -372,72 +390,137 @@ apply_keep(const CdcRun *run)
 	}
 }
 
-/* Copies the unchanged columns of a row from another. */
-static void
-copy_unchanged(const CdcRelation *rel, const CdcRow *from, CdcRow *row)
+/*
+ * cdc_upsert_take_kept: take_kept of CdcApplyContext, in the applying role.
+ */
+bool
+cdc_upsert_take_kept(CdcChange *change)
 {
-	for (int i = 0; i < rel->ncolumns; i++)
-		if (row->set[i] == CDC_UNCHANGED)
-		{
-			row->values[i] = from->values[i];
-			row->nulls[i] = from->nulls[i];
-			row->set[i] = CDC_SET;
-		}
-	row->has_unchanged = false;
+	const CdcEvent *event = change->event;
+
+	return cdc_moved_take(change->rel, event,
+						  cdc_moved_header_key(change->rel, event, event->oldkey),
+						  cdc_moved_key(change->rel, change->key, &change->row),
+						  &change->row);
 }
 
-/* Takes unchanged columns from the row that still has the old key. */
-static bool
-take_from_old_key(const CdcRun *run, const CdcEvent *event, CdcRow *row)
+/* Lays an entry over the row that is in the table. */
+static void
+complete_entry(const CdcRelation *rel, const CdcRow *there, CdcEntry *entry)
 {
-	CdcEntry	old;
-	CdcRow		found;
-	CdcRun		by_old = *run;
+	CdcRow		row = *there;
 
-	memset(&old, 0, sizeof(old));
-	cdc_row_alloc(run->rel, &old.row);
-	by_old.key = cdc_row_key(run->rel, event, event->oldkey, event->key_schema,
-							 NULL, &old.row);
-	by_old.null_keys = 0;
-	for (int i = 0; i < by_old.key->nkeys; i++)
-		if (old.row.nulls[by_old.key->columns[i]])
-			by_old.null_keys |= (uint32) 1 << i;
-	if (!fetch_row(&by_old, &old, &found))
-		return false;
-	copy_unchanged(run->rel, &found, row);
-	return true;
+	for (int c = 0; c < rel->ncolumns; c++)
+		if (entry->row.set[c] == CDC_SET)
+		{
+			row.values[c] = entry->row.values[c];
+			row.nulls[c] = entry->row.nulls[c];
+		}
+	entry->row = row;
+}
+
+/* Takes the rows of a run out of the table, completing its entries by them. */
+static void
+take_out(const CdcRun *run, bool *found)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	CdcEntry  **present;
+	uint64		n = cdc_sql_run(run->rel, CDC_STATEMENT_FETCH, run->key,
+								run->set, run->null_keys, run->entries,
+								run->nentries);
+	int			npresent;
+
+	memset(found, 0, run->nentries * sizeof(bool));
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool		isnull;
+		int			ord = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i],
+													  SPI_tuptable->tupdesc, 1,
+													  &isnull));
+		CdcRow		row;
+
+		MemoryContextSwitchTo(caller);
+		copy_fetched(run->rel, i, caller, &row);
+		complete_entry(run->rel, &row, run->entries[ord]);
+		found[ord] = true;
+	}
+	cdc_sql_finish();
+	MemoryContextSwitchTo(caller);
+	present = pick(run->entries, run->nentries, found, true, &npresent);
+	if (npresent > 0)
+		run->rel->work.updated += run_statement(run, CDC_STATEMENT_DELETE,
+												present, npresent);
+}
+
+/* Inserts entries of any pattern, those of one pattern together. */
+static void
+insert_patterns(const CdcRun *run, CdcEntry **entries, int n)
+{
+	bool	   *done = palloc0(Max(n, 1) * sizeof(bool));
+	CdcEntry  **same = palloc(Max(n, 1) * sizeof(CdcEntry *));
+
+	for (int i = 0; i < n; i++)
+	{
+		CdcRun		part = *run;
+		int			nsame = 0;
+
+		if (done[i])
+			continue;
+		part.set = entries[i]->row.set;
+		for (int j = i; j < n; j++)
+		{
+			bool		equal = !done[j];
+
+			for (int c = 0; equal && c < run->rel->ncolumns; c++)
+				equal = (entries[j]->row.set[c] == CDC_SET) ==
+					(part.set[c] == CDC_SET);
+			if (equal)
+			{
+				done[j] = true;
+				same[nsame++] = entries[j];
+			}
+		}
+		(void) run_statement(&part, CDC_STATEMENT_INSERT, same, nsame);
+	}
 }
 
 /*
- * Insert of a key change whose event leaves out unchanged values.  They come
- * from the row that the delete kept; else the row is there already (a
- * repeat); else the delete may still come; else the old row is still there.
+ * Rows that may clash with each other while they change: all of them go,
+ * then all of them come, as they are in the end.
  */
 static void
-apply_moved_insert(const CdcApplyContext *context, const CdcRun *run)
+apply_replace(const CdcRun *run)
 {
-	CdcEntry   *entry = run->entries[0];
-	const CdcEvent *event = entry->change->event;
-	CdcRun		one = *run;
-	CdcRow		there;
+	CdcRelation *rel = run->rel;
+	bool	   *found = palloc(run->nentries * sizeof(bool));
+	CdcEntry  **write = palloc(run->nentries * sizeof(CdcEntry *));
+	CdcOnMissingRow policy = rel->mapping->options.on_missing_row;
+	int			n = 0;
 
-	if (!cdc_moved_take(run->rel, cdc_moved_header_key(run->rel, event, event->oldkey),
-						cdc_moved_key(run->rel, run->key, &entry->row), &entry->row))
+	check_several(run);
+	take_out(run, found);
+	for (int i = 0; i < run->nentries; i++)
 	{
-		if (fetch_row(run, entry, &there))
-			copy_unchanged(run->rel, &there, &entry->row);
-		else if (context->others_pending(context->arg, run->rel, event))
+		CdcEntry   *entry = run->entries[i];
+
+		if (!found[i])
 		{
-			blame(entry);
-			ereport(ERROR,
-					(errcode(ERRCODE_CDC_HOLD_MOVED),
-					 errmsg("the delete of this key change has not arrived yet")));
+			if (!entry->insert && policy == CDC_MISSING_ROW_ERROR)
+				missing_rows(run, &entry, 1);
+			if (!entry->insert)
+				rel->work.update_missing++;
+			if (!entry->insert && policy == CDC_MISSING_ROW_IGNORE)
+			{
+				rel->work.noop++;
+				continue;
+			}
+			if (entry->row.has_unchanged)
+				unchanged_missing(entry);
+			rel->work.inserted++;
 		}
-		else if (!take_from_old_key(run, event, &entry->row))
-			unchanged_missing(entry);
+		write[n++] = entry;
 	}
-	one.set = entry->row.set;
-	probed_insert(&one);
+	insert_patterns(run, write, n);
 }
 
 /* Inserts of key changes that had every value: their kept rows go. */
@@ -449,7 +532,7 @@ apply_forget_moved(const CdcRun *run)
 		const CdcEvent *event = run->entries[i]->change->event;
 
 		if (event->oldkey)
-			cdc_moved_forget(run->rel,
+			cdc_moved_forget(run->rel, event,
 							 cdc_moved_header_key(run->rel, event, event->oldkey),
 							 cdc_moved_key(run->rel, run->key, &run->entries[i]->row));
 	}
@@ -507,8 +590,8 @@ apply_upsert(const CdcApplyContext *context, const CdcRun *run)
 		case CDC_RUN_INSERT:
 			apply_insert(run);
 			break;
-		case CDC_RUN_MOVED_INSERT:
-			apply_moved_insert(context, run);
+		case CDC_RUN_REPLACE:
+			apply_replace(run);
 			break;
 		case CDC_RUN_FORGET_MOVED:
 			apply_forget_moved(run);

@@ -524,7 +524,8 @@ run_transactions(Attempt *attempt)
 
 /* cdc_attempt: see pipeline_internal.h. */
 CdcStep
-cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords)
+cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
+			bool together)
 {
 	Attempt		attempt;
 	CdcStep		step = CDC_STEP_DONE;
@@ -536,6 +537,7 @@ cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords)
 	attempt.outcomes = palloc(Max(pipeline->nparts, 1) * sizeof(Outcome));
 	decode_all(&attempt);
 	attempt.apply.context.subscription = pipeline->subscription;
+	attempt.apply.context.replace = together;
 	attempt.apply.context.others_pending = cdc_hold_others_pending;
 	attempt.apply.context.arg = pipeline;
 	attempt.apply.relmap = pipeline->relmap;

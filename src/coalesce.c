@@ -6,18 +6,22 @@
  * Floor 6.  Changes of one relation are gathered in a segment: one entry a
  * key.  A segment is cut (emptied into runs) where folding further would
  * change the result: before a truncate, before a key change whose old row
- * is still being written, around an insert that needs values of the row it
- * replaces, at a change without a key.  A segment comes out as deletes, then
- * updates, then inserts, so that what a row gives up is free for others.
+ * is still being written, at a change without a key.  A segment comes out as
+ * deletes, then updates, then inserts, so that what a row gives up is free
+ * for others.  The one hard thing is an insert of a key change that leaves
+ * out unchanged values: they may stand in a row that this very batch deletes,
+ * in one that an earlier batch kept, or come only with another partition.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "nodes/pg_list.h"
 #include "utils/builtins.h"
 
 #include "coalesce.h"
+#include "errors.h"
 
 typedef struct Segment
 {
@@ -39,17 +43,15 @@ typedef struct Segment
 
 typedef struct Coalescer
 {
-	CdcRun	   *first;
-	CdcRun	  **last;
+	const CdcApplyContext *context;
 	int			nsegments;
 	int			maxsegments;
 	Segment   **segments;		/* one for each relation seen */
 } Coalescer;
 
-/* Appends a run. */
+/* Makes a run without entries. */
 static CdcRun *
-add_run(Coalescer *c, CdcRunKind kind, CdcRelation *rel, CdcKey *key,
-		int maxentries)
+make_run(CdcRunKind kind, CdcRelation *rel, CdcKey *key, int maxentries)
 {
 	CdcRun	   *run = palloc0(sizeof(CdcRun));
 
@@ -57,8 +59,6 @@ add_run(Coalescer *c, CdcRunKind kind, CdcRelation *rel, CdcKey *key,
 	run->rel = rel;
 	run->key = key;
 	run->entries = palloc(Max(maxentries, 1) * sizeof(CdcEntry *));
-	*c->last = run;
-	c->last = &run->next;
 	return run;
 }
 
@@ -90,13 +90,14 @@ same_pattern(const CdcRelation *rel, const uint8 *a, const uint8 *b)
 
 /*
  * Sorts entries into runs of one pattern each, in the order in which the
- * patterns first appear.  by_key: only the key counts (deletes).
+ * patterns first appear, and has them applied.  by_key: only the key counts.
  */
 static void
-add_runs(Coalescer *c, Segment *seg, CdcRunKind kind, CdcEntry **entries,
-		 int n, bool by_key)
+apply_runs(Coalescer *c, Segment *seg, CdcRunKind kind, CdcEntry **entries,
+		   int n, bool by_key)
 {
-	CdcRun	  **first = c->last;
+	List	   *runs = NIL;
+	ListCell   *cell;
 	CdcRun	   *run = NULL;
 
 	for (int i = 0; i < n; i++)
@@ -107,26 +108,38 @@ add_runs(Coalescer *c, Segment *seg, CdcRunKind kind, CdcEntry **entries,
 		if (run == NULL || run->null_keys != nulls ||
 			!(by_key || same_pattern(seg->rel, run->set, row->set)))
 		{
-			for (run = *first; run; run = run->next)
-				if (run->null_keys == nulls &&
-					(by_key || same_pattern(seg->rel, run->set, row->set)))
+			run = NULL;
+			foreach(cell, runs)
+			{
+				CdcRun	   *other = lfirst(cell);
+
+				if (other->null_keys == nulls &&
+					(by_key || same_pattern(seg->rel, other->set, row->set)))
+				{
+					run = other;
 					break;
+				}
+			}
 			if (run == NULL)
 			{
-				run = add_run(c, kind, seg->rel, seg->key, n);
+				run = make_run(kind, seg->rel, seg->key, n);
 				run->set = row->set;
 				run->null_keys = nulls;
+				runs = lappend(runs, run);
 			}
 		}
 		run->entries[run->nentries++] = entries[i];
 	}
+	foreach(cell, runs)
+		c->context->run(c->context, lfirst(cell));
+	list_free(runs);
 }
 
 /* A run of one entry. */
 static CdcRun *
-add_single(Coalescer *c, CdcRunKind kind, Segment *seg, CdcEntry *entry)
+single_run(CdcRunKind kind, Segment *seg, CdcEntry *entry)
 {
-	CdcRun	   *run = add_run(c, kind, seg->rel, seg->key, 1);
+	CdcRun	   *run = make_run(kind, seg->rel, seg->key, 1);
 
 	run->set = entry->row.set;
 	run->null_keys = null_keys(seg->key, &entry->row);
@@ -134,56 +147,99 @@ add_single(Coalescer *c, CdcRunKind kind, Segment *seg, CdcEntry *entry)
 	return run;
 }
 
-/* Empties the segment into runs: deletes, updates, inserts. */
+/* A run of entries whose pattern does not matter, if there are any. */
+static void
+apply_list(Coalescer *c, Segment *seg, CdcRunKind kind, CdcEntry **entries,
+		   int n)
+{
+	CdcRun	   *run;
+
+	if (n == 0)
+		return;
+	run = make_run(kind, seg->rel, seg->key, n);
+	run->set = entries[0]->row.set;
+	memcpy(run->entries, entries, n * sizeof(CdcEntry *));
+	run->nentries = n;
+	c->context->run(c->context, run);
+}
+
+/* Rows without a key that were gathered and not yet applied. */
+static void
+apply_tail(Coalescer *c, Segment *seg)
+{
+	CdcRun	   *run = seg->tail;
+
+	seg->tail = NULL;
+	if (run)
+		c->context->run(c->context, run);
+}
+
+/* Deletes of the segment; rows of key changes are kept on the way. */
+static void
+apply_deletes(Coalescer *c, Segment *seg, CdcEntry **picked)
+{
+	int			n = 0;
+
+	for (int i = 0; i < seg->nentries; i++)
+	{
+		CdcEntry   *entry = seg->entries[i];
+
+		if (!entry->drop)
+			continue;
+		if (entry->change->event->newkey && seg->rel->has_toastable &&
+			!entry->write && !entry->kept)
+			c->context->run(c->context, single_run(CDC_RUN_DELETE_KEEP, seg, entry));
+		else
+			picked[n++] = entry;
+	}
+	apply_runs(c, seg, CDC_RUN_DELETE, picked, n, true);
+	n = 0;
+	for (int i = 0; i < seg->nkept; i++)
+		if (!seg->kept[i]->kept)
+			picked[n++] = seg->kept[i];
+	apply_list(c, seg, CDC_RUN_KEEP, picked, n);
+	seg->nkept = 0;
+}
+
+/* Picks the rows that the segment writes. */
+static int
+pick_writes(const Segment *seg, CdcEntry **picked, bool inserts, bool updates)
+{
+	int			n = 0;
+
+	for (int i = 0; i < seg->nentries; i++)
+		if (seg->entries[i]->write &&
+			(seg->entries[i]->insert ? inserts : updates))
+			picked[n++] = seg->entries[i];
+	return n;
+}
+
+/* Empties the segment: deletes, updates, inserts. */
 static void
 cut(Coalescer *c, Segment *seg)
 {
 	CdcEntry  **picked;
 	int			n;
 
+	apply_tail(c, seg);
 	if (seg->nentries == 0)
 		return;
-	picked = palloc(seg->nentries * sizeof(CdcEntry *));
-	n = 0;
-	for (int i = 0; i < seg->nentries; i++)
-		if (seg->entries[i]->drop)
-		{
-			CdcEntry   *entry = seg->entries[i];
-
-			if (entry->change->event->newkey && seg->rel->has_toastable &&
-				!entry->write && !entry->kept)
-				add_single(c, CDC_RUN_DELETE_KEEP, seg, entry);
-			else
-				picked[n++] = entry;
-		}
-	add_runs(c, seg, CDC_RUN_DELETE, picked, n, true);
-	if (seg->nkept > 0)
+	picked = palloc(Max(seg->nentries, seg->nkept) * sizeof(CdcEntry *));
+	apply_deletes(c, seg, picked);
+	if (c->context->replace && seg->rel->other_unique)
 	{
-		CdcRun	   *run = add_run(c, CDC_RUN_KEEP, seg->rel, seg->key, seg->nkept);
-
-		memcpy(run->entries, seg->kept, seg->nkept * sizeof(CdcEntry *));
-		run->nentries = seg->nkept;
-		seg->nkept = 0;
+		n = pick_writes(seg, picked, true, true);
+		apply_runs(c, seg, CDC_RUN_REPLACE, picked, n, true);
 	}
-	n = 0;
-	for (int i = 0; i < seg->nentries; i++)
-		if (seg->entries[i]->write && !seg->entries[i]->insert)
-			picked[n++] = seg->entries[i];
-	add_runs(c, seg, CDC_RUN_UPDATE, picked, n, false);
-	n = 0;
-	for (int i = 0; i < seg->nentries; i++)
-		if (seg->entries[i]->write && seg->entries[i]->insert)
-			picked[n++] = seg->entries[i];
-	add_runs(c, seg, CDC_RUN_INSERT, picked, n, false);
+	else
+	{
+		n = pick_writes(seg, picked, false, true);
+		apply_runs(c, seg, CDC_RUN_UPDATE, picked, n, false);
+		n = pick_writes(seg, picked, true, false);
+		apply_runs(c, seg, CDC_RUN_INSERT, picked, n, false);
+	}
+	apply_list(c, seg, CDC_RUN_FORGET_MOVED, seg->moved, seg->nmoved);
 	pfree(picked);
-	if (seg->nmoved > 0)
-	{
-		CdcRun	   *run = add_run(c, CDC_RUN_FORGET_MOVED, seg->rel, seg->key,
-								  seg->nmoved);
-
-		memcpy(run->entries, seg->moved, seg->nmoved * sizeof(CdcEntry *));
-		run->nentries = seg->nmoved;
-	}
 	memset(seg->table, 0, (seg->mask + 1) * sizeof(int32));
 	seg->nentries = 0;
 	seg->nmoved = 0;
@@ -216,7 +272,7 @@ segment_of(Coalescer *c, CdcRelation *rel, CdcKey *key)
 	if (seg->key != key || (key != NULL && !key->foldable))
 		cut(c, seg);
 	if (key != NULL)
-		seg->tail = NULL;
+		apply_tail(c, seg);
 	seg->key = key;
 	return seg;
 }
@@ -391,6 +447,7 @@ add_kept(Segment *seg, const CdcEntry *entry, const CdcChange *change)
 
 	*kept = *entry;
 	kept->change = change;
+	kept->kept = false;
 	if (seg->nkept == seg->maxkept)
 	{
 		seg->maxkept = Max(16, seg->maxkept * 2);
@@ -441,29 +498,147 @@ fold_delete(Coalescer *c, Segment *seg, const CdcChange *change)
 	entry->insert = false;
 }
 
+/* Fills the unchanged columns of a row from another; what it lacks stays. */
+static void
+copy_unchanged(const CdcRelation *rel, const CdcRow *from, CdcRow *row)
+{
+	row->has_unchanged = false;
+	for (int i = 0; i < rel->ncolumns; i++)
+	{
+		if (row->set[i] == CDC_UNCHANGED && from->set[i] == CDC_SET)
+		{
+			row->values[i] = from->values[i];
+			row->nulls[i] = from->nulls[i];
+			row->set[i] = CDC_SET;
+		}
+		row->has_unchanged |= row->set[i] == CDC_UNCHANGED;
+	}
+}
+
+/* The row that this batch kept for the delete of an entry, or NULL. */
+static CdcEntry *
+kept_row(const Segment *seg, const CdcEntry *entry)
+{
+	for (int i = seg->nkept - 1; i >= 0; i--)
+		if (!seg->kept[i]->kept && seg->kept[i]->change == entry->change)
+			return seg->kept[i];
+	return NULL;
+}
+
+/*
+ * Takes unchanged values from what the batch itself does to the row with the
+ * old key.  True where that row is at hand: then its delete keeps nothing.
+ */
+static bool
+take_from_batch(Coalescer *c, Segment *seg, CdcEntry *old, const CdcRow *old_key,
+				CdcRow *row)
+{
+	CdcEntry   *kept;
+	CdcRow		there;
+
+	if (old == NULL || old->write || !old->change->event->newkey)
+		return false;
+	if (old->kept)
+	{
+		kept = kept_row(seg, old);
+		if (kept == NULL)
+			return false;
+		copy_unchanged(seg->rel, &kept->row, row);
+		kept->kept = true;
+		return true;
+	}
+	if (!c->context->fetch(c->context, seg->rel, seg->key, old_key, &there))
+		return false;
+	copy_unchanged(seg->rel, &there, row);
+	old->kept = true;
+	return true;
+}
+
+/*
+ * Takes unchanged values from the row that still has the old key, with what
+ * the batch does to it.
+ */
+static bool
+take_from_old_row(Coalescer *c, CdcRelation *rel, CdcKey *key,
+				  const CdcEntry *old, const CdcRow *old_key, CdcRow *row)
+{
+	CdcRow		there;
+
+	if (old && old->write)
+		copy_unchanged(rel, &old->row, row);
+	if (row->has_unchanged &&
+		c->context->fetch(c->context, rel, key, old_key, &there))
+		copy_unchanged(rel, &there, row);
+	return !row->has_unchanged;
+}
+
+/* ERROR: the delete of this key change is still to come. */
+static void
+wait_for_delete(const CdcChange *change)
+{
+	cdc_error_position_reset();
+	cdc_error_position.record = change->event->record;
+	cdc_error_position.relation = change->rel->name;
+	ereport(ERROR,
+			(errcode(ERRCODE_CDC_HOLD_MOVED),
+			 errmsg("the delete of this key change has not arrived yet")));
+}
+
+/*
+ * Completes an insert of a key change that leaves out unchanged values
+ * (design.md 3.3).  They come from the row that its delete removed; else the
+ * row is there already (a repeat); else the delete may still come; else the
+ * old row is still there.  What is missing after that is left to the applier.
+ */
+static void
+complete_moved(Coalescer *c, Segment *seg, CdcChange *change)
+{
+	CdcRelation *rel = change->rel;
+	const CdcEvent *event = change->event;
+	CdcRow	   *row = &change->row;
+	CdcRow		old_key;
+	CdcRow		there;
+	CdcKey	   *key;
+	CdcEntry   *old = NULL;
+	CdcEntry   *new;
+	uint32		slot;
+
+	cdc_row_alloc(rel, &old_key);
+	key = cdc_row_key(rel, event, event->oldkey, event->key_schema, NULL, &old_key);
+	if (key == seg->key)
+		old = find_entry(seg, &old_key, hash_key(rel, key, &old_key), &slot);
+	if (take_from_batch(c, seg, old, &old_key, row) ||
+		c->context->take_kept(c->context, change))
+		return;
+	new = find_entry(seg, row, hash_key(rel, seg->key, row), &slot);
+	if (new && new->write)
+		return;					/* folding keeps the earlier values */
+	if (new == NULL && c->context->fetch(c->context, rel, seg->key, row, &there))
+		copy_unchanged(rel, &there, row);
+	else if (c->context->others_pending(c->context->arg, rel, event))
+		wait_for_delete(change);
+	else
+		(void) take_from_old_row(c, rel, key, old, &old_key, row);
+}
+
 /* Folds a new or changed row in. */
 static void
-fold_write(Coalescer *c, Segment *seg, const CdcChange *change)
+fold_write(Coalescer *c, Segment *seg, CdcChange *change)
 {
 	bool		insert = change->op != CDC_OP_UPDATE;
 	bool		moved = insert && change->event->oldkey != NULL;
+	bool		completed = moved && change->row.has_unchanged;
 	uint32		hash;
 	uint32		slot;
 	CdcEntry   *entry;
 
-	if (moved && change->row.has_unchanged)
-	{
-		cut(c, seg);
-		entry = palloc0(sizeof(CdcEntry));
-		entry->row = change->row;
-		entry->change = change;
-		entry->write = entry->insert = true;
-		add_single(c, CDC_RUN_MOVED_INSERT, seg, entry);
-		return;
-	}
+	if (completed)
+		complete_moved(c, seg, change);
 	hash = hash_key(seg->rel, seg->key, &change->row);
 	entry = find_entry(seg, &change->row, hash, &slot);
-	if (entry && !entry->write && (!insert || entry->change->event->newkey))
+	if (entry && !entry->write &&
+		(!insert || (entry->change->event->newkey && !entry->kept &&
+					 seg->rel->has_toastable)))
 	{
 		/*
 		 * An update of a row deleted before: on_missing_row decides, later.
@@ -482,7 +657,7 @@ fold_write(Coalescer *c, Segment *seg, const CdcChange *change)
 	entry->write = true;
 	entry->kept = false;
 	entry->insert |= insert;
-	if (moved && seg->rel->has_toastable)
+	if (moved && !completed && seg->rel->has_toastable)
 		add_moved(seg, entry);
 }
 
@@ -492,21 +667,26 @@ add_keyless(Coalescer *c, const CdcChange *change)
 {
 	Segment    *seg = segment_of(c, change->rel, NULL);
 	CdcEntry   *entry = palloc0(sizeof(CdcEntry));
-	CdcRun	   *run = seg->tail;
+	CdcRun	   *run;
 
 	entry->row = change->row;
 	entry->change = change;
 	if (change->action != CDC_ACTION_APPEND &&
 		(change->action == CDC_ACTION_DELETE || change->op == CDC_OP_UPDATE))
 	{
-		add_single(c, change->action == CDC_ACTION_DELETE ?
-				   CDC_RUN_KEYLESS_DELETE : CDC_RUN_KEYLESS_UPDATE, seg, entry);
-		seg->tail = NULL;
+		apply_tail(c, seg);
+		c->context->run(c->context,
+						single_run(change->action == CDC_ACTION_DELETE ?
+								   CDC_RUN_KEYLESS_DELETE : CDC_RUN_KEYLESS_UPDATE,
+								   seg, entry));
 		return;
 	}
-	if (run == NULL || !same_pattern(seg->rel, run->set, entry->row.set))
+	if (seg->tail && !same_pattern(seg->rel, seg->tail->set, entry->row.set))
+		apply_tail(c, seg);
+	run = seg->tail;
+	if (run == NULL)
 	{
-		seg->tail = add_single(c, change->action == CDC_ACTION_APPEND ?
+		seg->tail = single_run(change->action == CDC_ACTION_APPEND ?
 							   CDC_RUN_APPEND : CDC_RUN_KEYLESS_INSERT, seg, entry);
 		return;
 	}
@@ -525,26 +705,26 @@ add_truncate(Coalescer *c, const CdcChange *change)
 	CdcRun	   *run;
 
 	cut(c, seg);
-	seg->tail = NULL;
 	entry->change = change;
-	run = add_run(c, CDC_RUN_TRUNCATE, change->rel, NULL, 1);
+	run = make_run(CDC_RUN_TRUNCATE, change->rel, NULL, 1);
 	run->entries[run->nentries++] = entry;
+	c->context->run(c->context, run);
 }
 
 /*
  * cdc_coalesce: see coalesce.h.
  */
-CdcRun *
-cdc_coalesce(const CdcChange *changes, int nchanges)
+void
+cdc_coalesce(const CdcApplyContext *context, CdcChange *changes, int nchanges)
 {
 	Coalescer	c = {0};
 
-	c.last = &c.first;
+	c.context = context;
 	c.maxsegments = 8;
 	c.segments = palloc(c.maxsegments * sizeof(Segment *));
 	for (int i = 0; i < nchanges; i++)
 	{
-		const CdcChange *change = &changes[i];
+		CdcChange  *change = &changes[i];
 
 		switch (change->action)
 		{
@@ -572,5 +752,4 @@ cdc_coalesce(const CdcChange *changes, int nchanges)
 	}
 	for (int i = 0; i < c.nsegments; i++)
 		cut(&c, c.segments[i]);
-	return c.first;
 }

@@ -13,10 +13,11 @@
 #include "apply_api.h"
 
 /*
- * Turns changes, in their order, into runs to be applied in the order
- * returned.  Pure: touches no table.  Allocates in CurrentMemoryContext;
- * entries refer to the changes and their rows.
+ * Folds changes, in their order, and has the runs they come to applied
+ * through context->run.  Allocates in CurrentMemoryContext; rows of changes
+ * may be completed on the way.  Errors of what it asks for fly.
  */
-extern CdcRun *cdc_coalesce(const CdcChange *changes, int nchanges);
+extern void cdc_coalesce(const CdcApplyContext *context, CdcChange *changes,
+						 int nchanges);
 
 #endif							/* CDC_COALESCE_H */

@@ -239,8 +239,9 @@ pick_group(CdcPipeline *pipeline, Oid root, int *n)
  * the same for the last time, with failures taken for what they are.
  */
 const CdcRecord **
-cdc_hold_pick(CdcPipeline *pipeline, int *nrecords)
+cdc_hold_pick(CdcPipeline *pipeline, int *nrecords, bool *together)
 {
+	*together = false;
 	if (pipeline->shared)
 		return NULL;
 	for (int i = 0; i < pipeline->nparts; i++)
@@ -255,6 +256,7 @@ cdc_hold_pick(CdcPipeline *pipeline, int *nrecords)
 										RETRY_RECORDS), nrecords);
 		}
 	}
+	*together = true;
 	for (int i = 0; i < pipeline->nparts; i++)
 	{
 		CdcPartition *part = pipeline->parts[i];

@@ -84,25 +84,35 @@ cdc_moved_header_key(CdcRelation *rel, const CdcEvent *event,
 
 #define KEY_CHANGE \
 	"subscription OPERATOR(pg_catalog.=) $1 AND relation OPERATOR(pg_catalog.=) $2 " \
-	"AND old_key OPERATOR(pg_catalog.=) $3 AND new_key OPERATOR(pg_catalog.=) $4"
-#define KEY_CHANGE_TYPES	NAMEOID, REGCLASSOID, JSONBOID, JSONBOID
+	"AND old_key OPERATOR(pg_catalog.=) $3 AND new_key OPERATOR(pg_catalog.=) $4 " \
+	"AND sequence IS NOT DISTINCT FROM $5"
+#define KEY_CHANGE_TYPES	NAMEOID, REGCLASSOID, JSONBOID, JSONBOID, TEXTOID
+
+/*
+ * One row of a key change.  The same keys may change more than once: both
+ * halves carry the same source.sequence; where there is none, the oldest row
+ * is the one.
+ */
+#define ONE_ROW \
+	"DELETE FROM cdc_sink.moved_row WHERE ctid OPERATOR(pg_catalog.=) " \
+	"(SELECT ctid FROM cdc_sink.moved_row WHERE " KEY_CHANGE " ORDER BY \"offset\" LIMIT 1)"
 
 static CdcStatement keep = {
-	.sql = "INSERT INTO cdc_sink.moved_row (subscription, relation, old_key, new_key, \"row\", topic, partition, \"offset\") "
-	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-	.nargs = 8,
+	.sql = "INSERT INTO cdc_sink.moved_row (subscription, relation, old_key, new_key, sequence, \"row\", topic, partition, \"offset\") "
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+	.nargs = 9,
 	.types = {KEY_CHANGE_TYPES, JSONBOID, TEXTOID, INT4OID, INT8OID}
 };
 
 static CdcStatement take = {
-	.sql = "DELETE FROM cdc_sink.moved_row WHERE " KEY_CHANGE " RETURNING \"row\"",
-	.nargs = 4,
+	.sql = ONE_ROW " RETURNING \"row\"",
+	.nargs = 5,
 	.types = {KEY_CHANGE_TYPES}
 };
 
 static CdcStatement forget = {
-	.sql = "DELETE FROM cdc_sink.moved_row WHERE " KEY_CHANGE,
-	.nargs = 4,
+	.sql = ONE_ROW,
+	.nargs = 5,
 	.types = {KEY_CHANGE_TYPES}
 };
 
@@ -112,15 +122,37 @@ static CdcStatement sweep = {
 	.types = {NAMEOID}
 };
 
+/*
+ * Parameters that name one key change; nulls has room for all parameters of
+ * the statement.
+ */
+static void
+key_change(const CdcRelation *rel, const CdcEvent *event, Datum old_key,
+		   Datum new_key, Datum *values, char *nulls)
+{
+	const CdcSequencePart *s = event->sequence;
+
+	values[0] = DirectFunctionCall1(namein,
+									CStringGetDatum(rel->mapping->subscription->name));
+	values[1] = ObjectIdGetDatum(rel->relid);
+	values[2] = old_key;
+	values[3] = new_key;
+	nulls[4] = s[1].valid ? ' ' : 'n';
+	values[4] = s[1].valid ?
+		CStringGetTextDatum(psprintf(UINT64_FORMAT "," UINT64_FORMAT,
+									 s[0].valid ? s[0].value : 0, s[1].value)) :
+		(Datum) 0;
+}
+
 /* Runs a statement as the extension's owner, between SPI_connect and finish. */
 static int
-run(CdcStatement *statement, Datum *values)
+run(CdcStatement *statement, Datum *values, const char *nulls)
 {
 	CdcCatalogScope scope;
 	int			n;
 
 	cdc_catalog_enter(&scope);
-	n = cdc_catalog_execute(statement, values, NULL);
+	n = cdc_catalog_execute(statement, values, nulls);
 	cdc_catalog_leave(&scope);
 	return n;
 }
@@ -134,24 +166,21 @@ cdc_moved_keep(CdcRelation *rel, const CdcEvent *event, Datum old_key,
 {
 	JsonbParseState *state = NULL;
 	Jsonb	   *json;
-	Datum		values[8];
+	Datum		values[9];
+	char		nulls[] = "         ";
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < rel->ncolumns; i++)
 		push_member(&state, &rel->columns[i], row->values[i], row->nulls[i]);
 	json = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 
-	values[0] = DirectFunctionCall1(namein,
-									CStringGetDatum(rel->mapping->subscription->name));
-	values[1] = ObjectIdGetDatum(rel->relid);
-	values[2] = old_key;
-	values[3] = new_key;
-	values[4] = JsonbPGetDatum(json);
-	values[5] = CStringGetTextDatum(event->record->topic);
-	values[6] = Int32GetDatum(event->record->partition);
-	values[7] = Int64GetDatum(event->record->offset);
+	key_change(rel, event, old_key, new_key, values, nulls);
+	values[5] = JsonbPGetDatum(json);
+	values[6] = CStringGetTextDatum(event->record->topic);
+	values[7] = Int32GetDatum(event->record->partition);
+	values[8] = Int64GetDatum(event->record->offset);
 	SPI_connect();
-	run(&keep, values);
+	run(&keep, values, nulls);
 	cdc_moved_kept = true;
 	SPI_finish();
 }
@@ -199,30 +228,21 @@ take_row(const CdcRelation *rel, Jsonb *json, CdcRow *row)
 	}
 }
 
-/* Parameters that name one key change. */
-static void
-key_change(const CdcRelation *rel, Datum old_key, Datum new_key, Datum *values)
-{
-	values[0] = DirectFunctionCall1(namein,
-									CStringGetDatum(rel->mapping->subscription->name));
-	values[1] = ObjectIdGetDatum(rel->relid);
-	values[2] = old_key;
-	values[3] = new_key;
-}
-
 /*
  * cdc_moved_take: see moved.h.  Values go to CurrentMemoryContext.
  */
 bool
-cdc_moved_take(CdcRelation *rel, Datum old_key, Datum new_key, CdcRow *row)
+cdc_moved_take(CdcRelation *rel, const CdcEvent *event, Datum old_key,
+			   Datum new_key, CdcRow *row)
 {
-	Datum		values[4];
+	Datum		values[5];
+	char		nulls[] = "     ";
 	MemoryContext caller = CurrentMemoryContext;
 	bool		found;
 
-	key_change(rel, old_key, new_key, values);
+	key_change(rel, event, old_key, new_key, values, nulls);
 	SPI_connect();
-	found = run(&take, values) > 0;
+	found = run(&take, values, nulls) > 0;
 	if (found)
 	{
 		bool		isnull;
@@ -241,13 +261,15 @@ cdc_moved_take(CdcRelation *rel, Datum old_key, Datum new_key, CdcRow *row)
  * cdc_moved_forget: see moved.h.
  */
 void
-cdc_moved_forget(CdcRelation *rel, Datum old_key, Datum new_key)
+cdc_moved_forget(CdcRelation *rel, const CdcEvent *event, Datum old_key,
+				 Datum new_key)
 {
-	Datum		values[4];
+	Datum		values[5];
+	char		nulls[] = "     ";
 
-	key_change(rel, old_key, new_key, values);
+	key_change(rel, event, old_key, new_key, values, nulls);
 	SPI_connect();
-	run(&forget, values);
+	run(&forget, values, nulls);
 	SPI_finish();
 }
 
@@ -262,6 +284,6 @@ cdc_moved_sweep(const char *subscription)
 
 	values[0] = DirectFunctionCall1(namein, CStringGetDatum(subscription));
 	SPI_connect();
-	run(&sweep, values);
+	run(&sweep, values, NULL);
 	SPI_finish();
 }

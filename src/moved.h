@@ -30,10 +30,11 @@ extern void cdc_moved_keep(CdcRelation *rel, const CdcEvent *event,
  * Fills the columns of row that are CDC_UNCHANGED from the kept row, which
  * goes.  False where none is kept.
  */
-extern bool cdc_moved_take(CdcRelation *rel, Datum old_key, Datum new_key,
-						   CdcRow *row);
+extern bool cdc_moved_take(CdcRelation *rel, const CdcEvent *event,
+						   Datum old_key, Datum new_key, CdcRow *row);
 /* Drops the kept row of this key change, if there is one. */
-extern void cdc_moved_forget(CdcRelation *rel, Datum old_key, Datum new_key);
+extern void cdc_moved_forget(CdcRelation *rel, const CdcEvent *event,
+							 Datum old_key, Datum new_key);
 /* Drops all kept rows of a subscription. */
 extern void cdc_moved_sweep(const char *subscription);
 /* May this process have kept rows since it last swept?  True at first. */

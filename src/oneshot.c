@@ -22,6 +22,8 @@
 #include "oneshot_internal.h"
 
 /* bytes of answer on their way */
+/* longest wait for a place among the background workers, ms */
+#define PLACE_MS 3000
 #define QUEUE_SIZE	((Size) 65536)
 
 /* --------------------------------------------------------------------
@@ -137,11 +139,17 @@ make_segment(CdcJob job, Oid role, StringInfo request)
 	return segment;
 }
 
+/*
+ * Has the postmaster start the worker.  Places are often taken for a moment
+ * only (by a scan, by a parallel query), so it asks for a while.
+ */
 static BackgroundWorkerHandle *
 start_worker(dsm_segment *segment)
 {
+	static uint32 wait_event = 0;
 	BackgroundWorker worker = {0};
 	BackgroundWorkerHandle *handle;
+	TimestampTz start = GetCurrentTimestamp();
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
 		BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -153,11 +161,18 @@ start_worker(dsm_segment *segment)
 	strlcpy(worker.bgw_function_name, "cdc_oneshot_main", BGW_MAXLEN);
 	strlcpy(worker.bgw_name, "cdc_sink one-shot worker", BGW_MAXLEN);
 	strlcpy(worker.bgw_type, "cdc_sink one-shot worker", BGW_MAXLEN);
-	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("no background worker slot is free for a one-shot worker of cdc_sink"),
-				 errhint("Try again later, or increase max_worker_processes.")));
+	while (!RegisterDynamicBackgroundWorker(&worker, &handle))
+	{
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), PLACE_MS))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+					 errmsg("no background worker slot is free for a one-shot worker of cdc_sink"),
+					 errhint("Try again later, or increase max_worker_processes.")));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 100, cdc_compat_wait_event(&wait_event, "CdcSinkPlace"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
 	return handle;
 }
 

@@ -190,6 +190,7 @@ cdc_pipeline_step(CdcPipeline *pipeline)
 	const CdcRecord **records = NULL;
 	MemoryContext old;
 	CdcStep		step = CDC_STEP_IDLE;
+	bool		together = false;
 	int			n = 0;
 
 	MemoryContextReset(pipeline->batch_context);
@@ -203,9 +204,9 @@ cdc_pipeline_step(CdcPipeline *pipeline)
 			records[i] = &pipeline->fresh[i];
 	}
 	else
-		records = cdc_hold_pick(pipeline, &n);
+		records = cdc_hold_pick(pipeline, &n, &together);
 	if (records != NULL || pipeline->sweep || positions_behind(pipeline))
-		step = cdc_attempt(pipeline, records, n);
+		step = cdc_attempt(pipeline, records, n, together);
 	MemoryContextSwitchTo(old);
 	return step;
 }

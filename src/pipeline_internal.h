@@ -17,10 +17,11 @@
 /*
  * Applies records (in their order; of each partition from its position on)
  * and moves the positions.  Partitions without records whose log was read
- * further than their position move too.
+ * further than their position move too.  together: records of several
+ * partitions that hold each other.
  */
 extern CdcStep cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records,
-						   int nrecords);
+						   int nrecords, bool together);
 
 /* --- hold.c: partitions that wait for each other --- */
 
@@ -40,9 +41,10 @@ extern bool cdc_hold_feeds(const CdcPipeline *pipeline,
 						   const CdcPartition *part, Oid root);
 /*
  * What held partitions can try now: records of one queue, or of several
- * together; palloc'd list, NULL where nothing can be tried.
+ * together (*together); palloc'd list, NULL where nothing can be tried.
  */
-extern const CdcRecord **cdc_hold_pick(CdcPipeline *pipeline, int *nrecords);
+extern const CdcRecord **cdc_hold_pick(CdcPipeline *pipeline, int *nrecords,
+									   bool *together);
 /* After ends were learned: may kept rows of key changes go? */
 extern void cdc_hold_check_sweep(CdcPipeline *pipeline);
 
