@@ -19,11 +19,12 @@
 #include "storage/ipc.h"
 #include "storage/shm_mq.h"
 
+#include "compat.h"
 #include "oneshot_internal.h"
 
-/* bytes of answer on their way */
 /* longest wait for a place among the background workers, ms */
-#define PLACE_MS 3000
+#define PLACE_MS	3000
+/* bytes of answer on their way */
 #define QUEUE_SIZE	((Size) 65536)
 
 /* --------------------------------------------------------------------
