@@ -5,8 +5,7 @@
  *
  * Floor 6.  Changes of one relation are gathered in a segment: one entry a
  * key.  A segment is cut (emptied into runs) where folding further would
- * change the result: before a truncate, before a key change whose old row
- * is still being written, at a change without a key.  A segment comes out as
+ * change the result: before a truncate, at a change without a key.  A segment comes out as
  * deletes, then updates, then inserts, so that what a row gives up is free
  * for others.  The one hard thing is an insert of a key change that leaves
  * out unchanged values: they may stand in a row that this very batch deletes,
@@ -429,14 +428,17 @@ add_moved(Segment *seg, CdcEntry *entry)
 	seg->moved[seg->nmoved++] = entry;
 }
 
-/* Is every column of the entry's row known? */
-static bool
-is_whole(const CdcRelation *rel, const CdcEntry *entry)
+/* Fills what a row does not set from another. */
+static void
+fill_row(const CdcRelation *rel, const CdcRow *from, CdcRow *row)
 {
 	for (int i = 0; i < rel->ncolumns; i++)
-		if (entry->row.set[i] != CDC_SET)
-			return false;
-	return true;
+		if (row->set[i] != CDC_SET && from->set[i] == CDC_SET)
+		{
+			row->values[i] = from->values[i];
+			row->nulls[i] = from->nulls[i];
+			row->set[i] = CDC_SET;
+		}
 }
 
 /* Remembers a row that a key change removes before it was ever written. */
@@ -458,6 +460,31 @@ add_kept(Segment *seg, const CdcEntry *entry, const CdcChange *change)
 	seg->kept[seg->nkept++] = kept;
 }
 
+/*
+ * A key change removes a row that this batch writes or deletes: keeps it as
+ * the table would have it by now, which need not be written for that.
+ */
+static void
+keep_pending(Coalescer *c, Segment *seg, CdcEntry *entry,
+			 const CdcChange *change)
+{
+	CdcEntry	now = *entry;
+	CdcRow		there;
+	bool		found = false;
+
+	if (!entry->write || !entry->drop)
+		found = c->context->fetch(c->context, seg->rel, seg->key, &entry->row,
+								  &there);
+	if (!entry->write && !found)
+		return;
+	if (!entry->write)
+		now.row = there;
+	else if (found)
+		fill_row(seg->rel, &there, &now.row);
+	add_kept(seg, &now, change);
+	entry->kept = true;
+}
+
 /* Folds a delete in. */
 static void
 fold_delete(Coalescer *c, Segment *seg, const CdcChange *change)
@@ -467,19 +494,7 @@ fold_delete(Coalescer *c, Segment *seg, const CdcChange *change)
 	CdcEntry   *entry = find_entry(seg, &change->row, hash, &slot);
 
 	if (entry && entry->write && change->event->newkey && seg->rel->has_toastable)
-	{
-		if (is_whole(seg->rel, entry))
-		{
-			add_kept(seg, entry, change);
-			entry->kept = true;
-		}
-		else
-		{
-			/* the row to keep must be in the table as it was at last */
-			cut(c, seg);
-			entry = find_entry(seg, &change->row, hash, &slot);
-		}
-	}
+		keep_pending(c, seg, entry, change);
 	if (entry == NULL)
 	{
 		entry = new_entry(seg, change, hash, slot);
@@ -515,13 +530,33 @@ copy_unchanged(const CdcRelation *rel, const CdcRow *from, CdcRow *row)
 	}
 }
 
-/* The row that this batch kept for the delete of an entry, or NULL. */
-static CdcEntry *
-kept_row(const Segment *seg, const CdcEntry *entry)
+/*
+ * Are these the two halves of one key change?  Both carry the same
+ * source.sequence; flattened rows carry none.
+ */
+static bool
+same_change(const CdcEvent *a, const CdcEvent *b)
 {
-	for (int i = seg->nkept - 1; i >= 0; i--)
-		if (!seg->kept[i]->kept && seg->kept[i]->change == entry->change)
-			return seg->kept[i];
+	for (int i = 0; i < 2; i++)
+		if (a->sequence[i].valid != b->sequence[i].valid ||
+			(a->sequence[i].valid &&
+			 a->sequence[i].value != b->sequence[i].value))
+			return false;
+	return true;
+}
+
+/* The row with the old key that this batch keeps for the insert, or NULL. */
+static CdcEntry *
+kept_row(const Segment *seg, const CdcRow *old_key, const CdcEvent *event)
+{
+	for (int i = 0; i < seg->nkept; i++)
+	{
+		CdcEntry   *kept = seg->kept[i];
+
+		if (!kept->kept && same_key(seg->rel, seg->key, &kept->row, old_key) &&
+			same_change(kept->change->event, event))
+			return kept;
+	}
 	return NULL;
 }
 
@@ -531,23 +566,20 @@ kept_row(const Segment *seg, const CdcEntry *entry)
  */
 static bool
 take_from_batch(Coalescer *c, Segment *seg, CdcEntry *old, const CdcRow *old_key,
-				CdcRow *row)
+				const CdcEvent *event, CdcRow *row)
 {
-	CdcEntry   *kept;
+	CdcEntry   *kept = kept_row(seg, old_key, event);
 	CdcRow		there;
 
-	if (old == NULL || old->write || !old->change->event->newkey)
-		return false;
-	if (old->kept)
+	if (kept)
 	{
-		kept = kept_row(seg, old);
-		if (kept == NULL)
-			return false;
 		copy_unchanged(seg->rel, &kept->row, row);
 		kept->kept = true;
 		return true;
 	}
-	if (!c->context->fetch(c->context, seg->rel, seg->key, old_key, &there))
+	if (old == NULL || old->write || old->kept || !old->change->event->newkey ||
+		!same_change(old->change->event, event) ||
+		!c->context->fetch(c->context, seg->rel, seg->key, old_key, &there))
 		return false;
 	copy_unchanged(seg->rel, &there, row);
 	old->kept = true;
@@ -606,9 +638,12 @@ complete_moved(Coalescer *c, Segment *seg, CdcChange *change)
 	cdc_row_alloc(rel, &old_key);
 	key = cdc_row_key(rel, event, event->oldkey, event->key_schema, NULL, &old_key);
 	if (key == seg->key)
+	{
 		old = find_entry(seg, &old_key, hash_key(rel, key, &old_key), &slot);
-	if (take_from_batch(c, seg, old, &old_key, row) ||
-		c->context->take_kept(c->context, change))
+		if (take_from_batch(c, seg, old, &old_key, event, row))
+			return;
+	}
+	if (c->context->take_kept(c->context, change))
 		return;
 	new = find_entry(seg, row, hash_key(rel, seg->key, row), &slot);
 	if (new && new->write)
@@ -619,6 +654,36 @@ complete_moved(Coalescer *c, Segment *seg, CdcChange *change)
 		wait_for_delete(change);
 	else
 		(void) take_from_old_row(c, rel, key, old, &old_key, row);
+}
+
+/*
+ * An update of a row that this batch deleted: as on_missing_row says.  False
+ * where it is ignored.
+ */
+static bool
+revive(Segment *seg, const CdcEntry *entry, const CdcChange *change)
+{
+	CdcRelation *rel = seg->rel;
+	CdcOnMissingRow policy = rel->mapping->options.on_missing_row;
+
+	rel->work.update_missing++;
+	if (policy == CDC_MISSING_ROW_IGNORE)
+	{
+		rel->work.noop++;
+		return false;
+	}
+	if (policy == CDC_MISSING_ROW_ERROR || change->row.has_unchanged)
+	{
+		cdc_error_position_reset();
+		cdc_error_position.record = change->event->record;
+		cdc_error_position.relation = rel->name;
+		cdc_error_position.in_value = true;
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("row to update is missing in %s", rel->name),
+				 errdetail("A record before it deletes the row.")));
+	}
+	return true;
 }
 
 /* Folds a new or changed row in. */
@@ -636,16 +701,12 @@ fold_write(Coalescer *c, Segment *seg, CdcChange *change)
 		complete_moved(c, seg, change);
 	hash = hash_key(seg->rel, seg->key, &change->row);
 	entry = find_entry(seg, &change->row, hash, &slot);
-	if (entry && !entry->write &&
-		(!insert || (entry->change->event->newkey && !entry->kept &&
-					 seg->rel->has_toastable)))
+	if (entry && !entry->write)
 	{
-		/*
-		 * An update of a row deleted before: on_missing_row decides, later.
-		 * Or the deleted row is to be kept: that is a run of its own.
-		 */
-		cut(c, seg);
-		entry = find_entry(seg, &change->row, hash, &slot);
+		if (!insert && !revive(seg, entry, change))
+			return;
+		if (entry->change->event->newkey && !entry->kept && seg->rel->has_toastable)
+			keep_pending(c, seg, entry, entry->change);
 	}
 	if (entry == NULL)
 		entry = new_entry(seg, change, hash, slot);
@@ -653,10 +714,10 @@ fold_write(Coalescer *c, Segment *seg, CdcChange *change)
 		entry->row = change->row;
 	else
 		merge_row(seg->rel, entry, &change->row);
+	entry->insert |= insert || (entry->drop && !entry->write);
 	entry->change = change;
 	entry->write = true;
 	entry->kept = false;
-	entry->insert |= insert;
 	if (moved && !completed && seg->rel->has_toastable)
 		add_moved(seg, entry);
 }

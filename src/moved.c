@@ -171,7 +171,8 @@ cdc_moved_keep(CdcRelation *rel, const CdcEvent *event, Datum old_key,
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < rel->ncolumns; i++)
-		push_member(&state, &rel->columns[i], row->values[i], row->nulls[i]);
+		if (row->set[i] == CDC_SET)
+			push_member(&state, &rel->columns[i], row->values[i], row->nulls[i]);
 	json = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 
 	key_change(rel, event, old_key, new_key, values, nulls);

@@ -23,7 +23,7 @@ extern Datum cdc_moved_key(const CdcRelation *rel, const CdcKey *key,
 extern Datum cdc_moved_header_key(CdcRelation *rel, const CdcEvent *event,
 								  const CdcJsonNode *header);
 
-/* Keeps a row (every column set) under its old and new key. */
+/* Keeps the columns that a row sets, under its old and new key. */
 extern void cdc_moved_keep(CdcRelation *rel, const CdcEvent *event,
 						   Datum old_key, Datum new_key, const CdcRow *row);
 /*
