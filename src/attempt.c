@@ -23,6 +23,7 @@
 
 #include "guc.h"
 #include "moved.h"
+#include "order.h"
 #include "pipeline_internal.h"
 #include "position.h"
 #include "shmem.h"
@@ -67,6 +68,29 @@ decode_all(Attempt *attempt)
 			ereport(ERROR,
 					(errcode(ERRCODE_OUT_OF_MEMORY),
 					 errmsg("out of memory while decoding a batch")));
+}
+
+/*
+ * Puts records of several partitions into the order of the source, where it
+ * is known: then nothing waits for a change that comes later in the batch.
+ */
+static void
+order_by_source(Attempt *attempt)
+{
+	int			n = attempt->nrecords;
+	int		   *order = palloc(Max(n, 1) * sizeof(int));
+	const CdcRecord **records = palloc(Max(n, 1) * sizeof(CdcRecord *));
+	CdcEvent   *events = palloc_extended(Max(n, 1) * sizeof(CdcEvent),
+										 MCXT_ALLOC_HUGE);
+
+	cdc_order_merge(attempt->events, n, order);
+	for (int i = 0; i < n; i++)
+	{
+		records[i] = attempt->records[order[i]];
+		events[i] = attempt->events[order[i]];
+	}
+	attempt->records = records;
+	attempt->events = events;
 }
 
 /* Is the event behind one at which its partition stays? */
@@ -536,6 +560,8 @@ cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
 	attempt.nrecords = nrecords;
 	attempt.outcomes = palloc(Max(pipeline->nparts, 1) * sizeof(Outcome));
 	decode_all(&attempt);
+	if (together)
+		order_by_source(&attempt);
 	attempt.apply.context.subscription = pipeline->subscription;
 	attempt.apply.context.replace = together;
 	attempt.apply.context.others_pending = cdc_hold_others_pending;

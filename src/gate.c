@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "order.h"
 #include "pipeline_internal.h"
 #include "route.h"
 
@@ -22,8 +23,7 @@ typedef struct Truncate
 	const CdcPartition *part;
 	int64		offset;
 	Oid			root;
-	const CdcSequencePart *sequence;
-	CdcStr		source;
+	CdcPlaceInSource place;
 } Truncate;
 
 struct CdcGate
@@ -35,45 +35,16 @@ struct CdcGate
 	const CdcEvent *events;
 };
 
-/* Which of two records came first at the source? */
-typedef enum Order
+/* Place of the record before which a partition is held. */
+static CdcPlaceInSource
+held_place(const CdcPartition *part)
 {
-	EARLIER,
-	SAME,
-	LATER,
-	UNKNOWN
-} Order;
+	CdcPlaceInSource place;
 
-static Order
-compare(uint64 a, uint64 b)
-{
-	return a < b ? EARLIER : a > b ? LATER : SAME;
-}
-
-/*
- * Order of a against b by source.sequence.  Where a first number is null
- * (no commit was seen yet) the second ones are compared.
- */
-static Order
-order_of(const CdcSequencePart *a, CdcStr a_source, const CdcSequencePart *b,
-		 CdcStr b_source)
-{
-	if (a_source.data == NULL || b_source.data == NULL ||
-		a_source.len != b_source.len ||
-		memcmp(a_source.data, b_source.data, a_source.len) != 0 ||
-		!a[1].valid || !b[1].valid)
-		return UNKNOWN;
-	if (a[0].valid && b[0].valid && a[0].value != b[0].value)
-		return compare(a[0].value, b[0].value);
-	return compare(a[1].value, b[1].value);
-}
-
-static CdcStr
-str_of(const char *text)
-{
-	CdcStr		str = {text, text ? (int32) strlen(text) : 0};
-
-	return str;
+	memcpy(place.sequence, part->hold_sequence, sizeof(place.sequence));
+	place.source.data = part->hold_source;
+	place.source.len = part->hold_source ? (int32) strlen(part->hold_source) : 0;
+	return place;
 }
 
 /* Root of the relation an event changes, or InvalidOid. */
@@ -141,8 +112,7 @@ cdc_gate_create(CdcPipeline *pipeline, const CdcEvent *events, int nevents)
 	for (int i = 0; i < nevents; i++)
 		if (is_shared_truncate(pipeline, &events[i], &root))
 			add(&gate, (Truncate) {pipeline->parts[events[i].record->part],
-				events[i].record->offset, root, events[i].sequence,
-				events[i].source_name});
+				events[i].record->offset, root, cdc_order_place(&events[i])});
 	for (int p = 0; p < pipeline->nparts; p++)
 	{
 		const CdcPartition *part = pipeline->parts[p];
@@ -151,7 +121,7 @@ cdc_gate_create(CdcPipeline *pipeline, const CdcEvent *events, int nevents)
 			part->hold_is_truncate &&
 			!is_at_hand(events, nevents, part, part->hold_offset))
 			add(&gate, (Truncate) {part, part->hold_offset, part->hold_relid,
-				part->hold_sequence, str_of(part->hold_source)});
+				held_place(part)});
 	}
 	if (gate.ntruncates == 0)
 		return NULL;
@@ -171,19 +141,19 @@ stands_right(const CdcGate *gate, const CdcPartition *other,
 	const CdcPartition *part = truncate->part;
 	bool		held = part->mode == CDC_PARTITION_HELD &&
 		part->hold_offset == truncate->offset;
-	Order		order;
+	CdcPlaceInSource place = held_place(other);
+	CdcOrder	order;
 
 	if (held && other->end_serial > part->hold_serial &&
 		other->next_offset >= other->end_offset)
 		return CDC_GATE_OPEN;
 	if (other->mode != CDC_PARTITION_HELD || other->cause != CDC_HOLD_TRUNCATE)
 		return CDC_GATE_WAIT;
-	order = order_of(other->hold_sequence, str_of(other->hold_source),
-					 truncate->sequence, truncate->source);
-	if (order == UNKNOWN)
+	order = cdc_order_compare(&place, &truncate->place);
+	if (order == CDC_ORDER_UNKNOWN)
 		return CDC_GATE_UNKNOWN;
-	if (order == LATER ||
-		(order == SAME && other->hold_is_truncate && other->index > part->index))
+	if (order == CDC_ORDER_LATER ||
+		(order == CDC_ORDER_SAME && other->hold_is_truncate && other->index > part->index))
 		return CDC_GATE_OPEN;
 	return CDC_GATE_WAIT;
 }
@@ -194,7 +164,7 @@ truncate_answer(const CdcGate *gate, const Truncate *truncate)
 {
 	const CdcPipeline *pipeline = gate->pipeline;
 
-	if (!truncate->sequence[1].valid || truncate->source.data == NULL)
+	if (!truncate->place.sequence[1].valid || truncate->place.source.data == NULL)
 		return CDC_GATE_UNKNOWN;
 	for (int p = 0; p < pipeline->nparts; p++)
 	{
@@ -225,6 +195,7 @@ cdc_gate_event(const CdcGate *gate, const CdcEvent *event, Oid *root)
 	{
 		const Truncate *truncate = &gate->truncates[i];
 		bool		own = truncate->part->index == event->record->part;
+		CdcPlaceInSource place;
 
 		if (truncate->root != *root)
 			continue;
@@ -237,8 +208,8 @@ cdc_gate_event(const CdcGate *gate, const CdcEvent *event, Oid *root)
 		}
 		if (own)
 			continue;
-		if (order_of(event->sequence, event->source_name, truncate->sequence,
-					 truncate->source) == LATER)
+		place = cdc_order_place(event);
+		if (cdc_order_compare(&place, &truncate->place) == CDC_ORDER_LATER)
 			return CDC_GATE_WAIT;
 	}
 	return CDC_GATE_OPEN;
