@@ -99,6 +99,12 @@ CREATE TABLE cdc_sink.dead_letter (
 
 CREATE INDEX dead_letter_subscription_topic_partition_offset_idx
 	ON cdc_sink.dead_letter (subscription, topic, partition, "offset");
+-- one open letter an offset
+CREATE UNIQUE INDEX dead_letter_open_idx
+	ON cdc_sink.dead_letter (subscription, topic, partition, "offset") WHERE status = 'open';
+-- to supersede them; hash: a key may be longer than a btree entry
+CREATE INDEX dead_letter_open_key_idx
+	ON cdc_sink.dead_letter USING hash (key) WHERE status = 'open' AND superseded_by IS NULL;
 
 CREATE TABLE cdc_sink.moved_row (
 	subscription name NOT NULL REFERENCES cdc_sink.subscription (subscription)
@@ -211,11 +217,11 @@ COMMENT ON COLUMN cdc_sink.dead_letter."offset" IS 'offset of the record';
 COMMENT ON COLUMN cdc_sink.dead_letter.ts IS 'time of the record in Kafka';
 COMMENT ON COLUMN cdc_sink.dead_letter.key IS 'key of the record as Kafka stores it; NULL: a Kafka null';
 COMMENT ON COLUMN cdc_sink.dead_letter.value IS 'value of the record as Kafka stores it; NULL: a Kafka null';
-COMMENT ON COLUMN cdc_sink.dead_letter.headers IS 'headers of the record: array of {name, value}';
+COMMENT ON COLUMN cdc_sink.dead_letter.headers IS 'headers of the record: array of {name, value}; {name, base64} where the bytes are no text';
 COMMENT ON COLUMN cdc_sink.dead_letter.relation IS 'relation that the record was for; NULL: it could not be told';
 COMMENT ON COLUMN cdc_sink.dead_letter.op IS 'operation: c, r, u, d or t; NULL: it could not be told';
-COMMENT ON COLUMN cdc_sink.dead_letter.old_row IS 'row before the change, as the record gives it';
-COMMENT ON COLUMN cdc_sink.dead_letter.new_row IS 'row after the change, as the record gives it';
+COMMENT ON COLUMN cdc_sink.dead_letter.old_row IS 'row before the change, as the record gives it; NULL also where jsonb cannot hold it';
+COMMENT ON COLUMN cdc_sink.dead_letter.new_row IS 'row after the change, as the record gives it; NULL also where jsonb cannot hold it';
 COMMENT ON COLUMN cdc_sink.dead_letter.sqlstate IS 'SQLSTATE of the error';
 COMMENT ON COLUMN cdc_sink.dead_letter.message IS 'primary message of the error';
 COMMENT ON COLUMN cdc_sink.dead_letter.detail IS 'detail of the error';
@@ -355,6 +361,35 @@ AS 'MODULE_PATHNAME', 'cdc_sink_set_position'
 LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION cdc_sink.set_position(name, text, integer, text) IS
 'Sets where partitions go on: earliest, latest, an offset, +n or -n records, or an ISO time-stamp. topic or partition NULL: all. Errors: 55000 the subscription is enabled or a worker is attached; 22023 no such position, or outside what the topic holds; 42704 no such subscription, or the topic is not mapped; 42501 not a member of the owner; 08 the brokers could not be asked.';
+
+CREATE FUNCTION cdc_sink.skip_record(subscription name, topic text, partition integer,
+	"offset" bigint, note text DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'cdc_sink_skip_record'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cdc_sink.skip_record(name, text, integer, bigint, text) IS
+'Has the record at an offset passed over when its partition reaches it: it becomes a dead letter of status skipped, in the transaction that moves the position. Resumes the partition if it is stopped there. One skip a partition, shown in position.skip_offset: another call replaces it; it clears itself where no record has the offset. Errors: 55000 the offset lies before the position; 42704 no such subscription, or no position in that partition; 22023 a negative offset; 42501 not a member of the owner.';
+
+CREATE FUNCTION cdc_sink.retry_dead_letter(ids bigint[])
+RETURNS TABLE (id bigint, ok boolean, error text)
+AS 'MODULE_PATHNAME', 'cdc_sink_retry_dead_letter'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cdc_sink.retry_dead_letter(bigint[]) IS
+'Applies open dead letters in the caller''s transaction, in the order of their offsets, each in a subtransaction, as the owner of the table. ok: applied, and the letter is now retried; else error says why not, and the letter stays. One that a later record of its key superseded, and a truncate, apply nothing. Errors: 42501 not a member of the owner of its subscription; 22004 an argument is NULL.';
+
+CREATE FUNCTION cdc_sink.resolve_dead_letter(ids bigint[], note text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'cdc_sink_resolve_dead_letter'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cdc_sink.resolve_dead_letter(bigint[], text) IS
+'Closes open dead letters without applying them, with a note. Errors: 42704 no such dead letter; 55000 one is not open; 42501 not a member of the owner of its subscription; 22004 ids is NULL.';
+
+CREATE FUNCTION cdc_sink.purge_dead_letter(older_than interval)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'cdc_sink_purge_dead_letter'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION cdc_sink.purge_dead_letter(interval) IS
+'Deletes dead letters that were retried, resolved or skipped longer ago than this, of subscriptions whose owner the caller is a member of; returns how many. Open ones stay. Errors: 22004 the argument is NULL.';
 
 CREATE FUNCTION cdc_sink.check_server(server name)
 RETURNS TABLE (item text, ok boolean, detail text)

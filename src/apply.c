@@ -248,36 +248,40 @@ try_range(CdcApply *apply, int lo, int hi)
 }
 
 /*
- * Applies [lo, hi), or its parts.  Depth of recursion is the logarithm of
- * the range.
+ * Applies [lo, hi), or its parts.  Recursion goes into first parts only,
+ * so that its depth is the logarithm of the range however many culprits
+ * there are.
  */
 static void
 isolate(CdcApply *apply, int lo, int hi)
 {
-	CdcFailure *failure;
-	int			cut;
-
-	while (lo < hi && apply->left_out(apply->arg, lo))
-		lo++;
-	if (lo >= hi)
-		return;
-	failure = try_range(apply, lo, hi);
-	if (failure == NULL)
-		return;
-	if (failure->class == CDC_ERROR_TRANSIENT ||
-		(failure->class == CDC_ERROR_INTERNAL && !apply->isolate_internal))
-		cdc_failure_throw(failure);
-	if (hi - lo == 1)
+	for (;;)
 	{
-		failure->culprit = lo;
-		apply->culprit(apply->arg, lo, failure);
-		return;
+		CdcFailure *failure;
+		int			cut;
+
+		while (lo < hi && apply->left_out(apply->arg, lo))
+			lo++;
+		if (lo >= hi)
+			return;
+		failure = try_range(apply, lo, hi);
+		if (failure == NULL)
+			return;
+		if (failure->class == CDC_ERROR_TRANSIENT ||
+			(failure->class == CDC_ERROR_INTERNAL && !apply->isolate_internal))
+			cdc_failure_throw(failure);
+		if (hi - lo == 1)
+		{
+			failure->culprit = lo;
+			apply->culprit(apply->arg, lo, failure);
+			return;
+		}
+		cut = (lo + hi) / 2;
+		if (failure->culprit >= lo && failure->culprit < hi)
+			cut = failure->culprit > lo ? failure->culprit : lo + 1;
+		isolate(apply, lo, cut);
+		lo = cut;
 	}
-	cut = (lo + hi) / 2;
-	if (failure->culprit >= lo && failure->culprit < hi)
-		cut = failure->culprit > lo ? failure->culprit : lo + 1;
-	isolate(apply, lo, cut);
-	isolate(apply, cut, hi);
 }
 
 /* cdc_apply_isolated: see apply.h. */

@@ -39,11 +39,11 @@ typedef struct CdcApply
 	/*
 	 * Decides about an event that failed alone.  Called inside the
 	 * transaction, after the failed part was undone; may raise the failure
-	 * again.  What it returns is remembered until the transaction ends: the
-	 * rest of that partition is left out.
+	 * again.  Then it, or it and the rest of its partition, is left out; the
+	 * failure is the callee's.
 	 */
-	void		(*culprit) (void *arg, int event, const CdcFailure *failure);
-	/* Is the event left out, because its partition stays before it? */
+	void		(*culprit) (void *arg, int event, CdcFailure *failure);
+	/* Is the event passed over, or does its partition stay before it? */
 	bool		(*left_out) (void *arg, int event);
 	void	   *arg;
 	uint64		skipped;		/* events passed over, of ranges that succeeded */

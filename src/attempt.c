@@ -25,6 +25,7 @@
 #include "moved.h"
 #include "order.h"
 #include "pipeline_internal.h"
+#include "policy.h"
 #include "position.h"
 #include "shmem.h"
 
@@ -49,6 +50,7 @@ typedef struct Attempt
 	int			nrecords;
 	CdcEvent   *events;
 	Outcome    *outcomes;		/* by partition */
+	CdcPasses	passes;			/* records passed over */
 	CdcApply	apply;
 } Attempt;
 
@@ -93,14 +95,23 @@ order_by_source(Attempt *attempt)
 	attempt->events = events;
 }
 
-/* Is the event behind one at which its partition stays? */
+/* Is the event one at which its partition stays, or behind it? */
 static bool
-left_out(void *arg, int event)
+stays(void *arg, int event)
 {
 	Attempt    *attempt = arg;
 	const Outcome *outcome = &attempt->outcomes[attempt->records[event]->part];
 
 	return outcome->stays && event >= outcome->event;
+}
+
+/* Is the event not to be applied: behind such a one, or passed over? */
+static bool
+left_out(void *arg, int event)
+{
+	Attempt    *attempt = arg;
+
+	return stays(arg, event) || cdc_policy_passed(&attempt->passes, event);
 }
 
 /* Why a failure of one record may be a matter of order, or NONE. */
@@ -120,19 +131,26 @@ hold_cause(const CdcPipeline *pipeline, const CdcPartition *part,
 	return CDC_HOLD_NONE;
 }
 
-/* CdcApply's culprit: the partition stays before this event. */
+/*
+ * CdcApply's culprit: the event is passed over, or the partition stays
+ * before it.
+ */
 static void
-culprit(void *arg, int event, const CdcFailure *failure)
+culprit(void *arg, int event, CdcFailure *failure)
 {
 	Attempt    *attempt = arg;
 	int			part = attempt->records[event]->part;
 	Outcome    *outcome = &attempt->outcomes[part];
+	CdcHoldCause cause = hold_cause(attempt->pipeline,
+									attempt->pipeline->parts[part], failure);
 
+	if (cause == CDC_HOLD_NONE &&
+		cdc_policy_pass(&attempt->passes, event, failure))
+		return;
 	outcome->stays = true;
 	outcome->event = event;
-	outcome->cause = hold_cause(attempt->pipeline,
-								attempt->pipeline->parts[part], failure);
-	outcome->failure = unconstify(CdcFailure *, failure);
+	outcome->cause = cause;
+	outcome->failure = failure;
 }
 
 /* Does the attempt hold every record of the partition that was read? */
@@ -166,7 +184,7 @@ store_positions(Attempt *attempt)
 	{
 		Outcome    *outcome = &attempt->outcomes[attempt->records[i]->part];
 
-		if (!left_out(attempt, i))
+		if (!stays(attempt, i))
 			outcome->next_offset = attempt->records[i]->offset + 1;
 	}
 	for (int p = 0; p < pipeline->nparts; p++)
@@ -182,9 +200,8 @@ store_positions(Attempt *attempt)
 		else if (whole_backlog(attempt, part))
 			outcome->next_offset = part->read_offset;
 		if (outcome->next_offset > part->next_offset)
-			cdc_position_store(pipeline->subscription->name, part->topic,
-							   part->partition, pipeline->generation,
-							   part->next_offset, outcome->next_offset);
+			cdc_position_store(pipeline->subscription->name, part,
+							   pipeline->generation, outcome->next_offset);
 		else
 			outcome->next_offset = part->next_offset;
 	}
@@ -286,6 +303,7 @@ transaction_body(Attempt *attempt, bool isolated)
 
 	begin_outcomes(attempt);
 	cdc_hold_refresh_roots(pipeline);
+	cdc_policy_begin(&attempt->passes);
 	gate_truncates(attempt);
 	constraints_immediate();
 	if (attempt->nrecords > 0)
@@ -297,6 +315,7 @@ transaction_body(Attempt *attempt, bool isolated)
 	}
 	if (pipeline->sweep)
 		cdc_moved_sweep(pipeline->subscription->name);
+	cdc_policy_finish(&attempt->passes, stays, attempt);
 	store_positions(attempt);
 	cdc_debug_point("before_commit");
 }
@@ -338,6 +357,7 @@ try_transaction(Attempt *attempt, bool isolated)
 		RESUME_INTERRUPTS();
 		cdc_error_position_reset();
 		cdc_apply_counts(pipeline->relmap, false);
+		cdc_policy_forget(pipeline);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(pipeline->batch_context);
@@ -350,8 +370,6 @@ static void
 stop_partition(CdcPipeline *pipeline, CdcPartition *part,
 			   const CdcRecord *record, const CdcFailure *failure)
 {
-	CdcErrorReport report;
-
 	part->mode = CDC_PARTITION_STOPPED;
 	part->error_class = failure->class;
 	part->sqlstate = failure->sqlstate;
@@ -363,33 +381,15 @@ stop_partition(CdcPipeline *pipeline, CdcPartition *part,
 			 failure->hint ? failure->hint : "Repair the cause shown in pg_stat_cdc_sink_error.", " ",
 			 quote_literal_cstr(pipeline->subscription->name));
 
-	memset(&report, 0, sizeof(report));
-	strlcpy(report.topic, record->topic, sizeof(report.topic));
-	report.partition = record->partition;
-	report.offset = record->offset;
-	report.sqlstate = failure->sqlstate;
-	strlcpy(report.message, failure->message, sizeof(report.message));
-	snprintf(report.detail, sizeof(report.detail), "%s%s%s%s%s",
-			 failure->field ? "Field \"" : "", failure->field ? failure->field : "",
-			 failure->field ? "\"." : "",
-			 failure->field && failure->detail ? " " : "",
-			 failure->detail ? failure->detail : "");
-	strlcpy(part->message, report.message, sizeof(part->message));
-	strlcpy(part->detail, report.detail, sizeof(part->detail));
-	strlcpy(report.hint, part->hint, sizeof(report.hint));
-	strlcpy(report.relation, failure->relation ? failure->relation : "",
-			sizeof(report.relation));
-	report.attempts = 1;
-	strlcpy(report.disposition, "stop", sizeof(report.disposition));
-	report.subid = pipeline->subscription->id;
-	cdc_error_report(&report);
-	cdc_slot_count(CDC_COUNT_ERRORS, 1);
+	strlcpy(part->message, failure->message, sizeof(part->message));
+	strlcpy(part->detail, cdc_policy_detail(failure), sizeof(part->detail));
+	cdc_policy_report(pipeline, record, failure, "stop", part->hint);
 	ereport(LOG,
 			(errcode(failure->sqlstate),
 			 errmsg("partition %d of topic \"%s\" is stopped at offset " INT64_FORMAT ": %s",
 					record->partition, record->topic, record->offset,
 					failure->message),
-			 report.detail[0] ? errdetail_internal("%s", report.detail) : 0,
+			 part->detail[0] ? errdetail_internal("%s", part->detail) : 0,
 			 errhint("%s", part->hint)));
 }
 
@@ -427,6 +427,7 @@ settle_partition(Attempt *attempt, CdcPartition *part, bool was_fresh)
 	if (outcome->next_offset > part->next_offset)
 		part->progress = pipeline->progress;
 	part->next_offset = outcome->next_offset;
+	cdc_policy_skip_done(&attempt->passes, part);
 	drop_applied(part);
 	if (!outcome->touched)
 		return;
@@ -496,7 +497,7 @@ settle(Attempt *attempt)
 	{
 		const CdcRecord *record = attempt->records[i];
 
-		if (left_out(attempt, i))
+		if (stays(attempt, i))
 			continue;
 		pipeline->nrecords++;
 		pipeline->nbytes += record->key.len + record->value.len;
@@ -504,6 +505,7 @@ settle(Attempt *attempt)
 	}
 	cdc_slot_count(CDC_COUNT_SKIPPED, attempt->apply.skipped);
 	pipeline->skipped += attempt->apply.skipped;
+	cdc_policy_settle(&attempt->passes);
 	for (int p = 0; p < pipeline->nparts; p++)
 		settle_partition(attempt, pipeline->parts[p], was_fresh);
 	if (was_fresh)
@@ -562,6 +564,7 @@ cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
 	decode_all(&attempt);
 	if (together)
 		order_by_source(&attempt);
+	cdc_policy_init(&attempt.passes, pipeline, attempt.events, nrecords);
 	attempt.apply.context.subscription = pipeline->subscription;
 	attempt.apply.context.replace = together;
 	attempt.apply.context.others_pending = cdc_hold_others_pending;

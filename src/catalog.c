@@ -118,15 +118,10 @@ cdc_catalog_leave(CdcCatalogScope *scope)
 	SetUserIdAndSecContext(scope->saved_user, scope->saved_sec_context);
 }
 
-/*
- * Runs a statement, preparing and keeping its plan at first.  SPI must be
- * connected.  A new snapshot each time, so that a caller sees what it wrote.
- */
-int
-cdc_catalog_execute(CdcStatement *statement, Datum *values, const char *nulls)
+/* The plan of a statement, prepared and kept at first; SPI is connected. */
+SPIPlanPtr
+cdc_catalog_plan(CdcStatement *statement)
 {
-	int			rc;
-
 	if (statement->plan == NULL)
 	{
 		SPIPlanPtr	plan = SPI_prepare(statement->sql, statement->nargs,
@@ -138,7 +133,19 @@ cdc_catalog_execute(CdcStatement *statement, Datum *values, const char *nulls)
 		SPI_keepplan(plan);
 		statement->plan = plan;
 	}
-	rc = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	return statement->plan;
+}
+
+/*
+ * Runs a statement, preparing and keeping its plan at first.  SPI must be
+ * connected.  A new snapshot each time, so that a caller sees what it wrote.
+ */
+int
+cdc_catalog_execute(CdcStatement *statement, Datum *values, const char *nulls)
+{
+	int			rc;
+
+	rc = SPI_execute_plan(cdc_catalog_plan(statement), values, nulls, false, 0);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 	return (int) SPI_processed;

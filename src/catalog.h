@@ -66,7 +66,7 @@ extern void cdc_catalog_enter(CdcCatalogScope *scope);
 extern void cdc_catalog_leave(CdcCatalogScope *scope);
 
 /* A statement whose plan is kept once it was prepared; a static. */
-#define CDC_STATEMENT_ARGS 12
+#define CDC_STATEMENT_ARGS 20
 typedef struct CdcStatement
 {
 	const char *sql;
@@ -75,7 +75,9 @@ typedef struct CdcStatement
 	SPIPlanPtr	plan;
 } CdcStatement;
 
-/* Runs it between SPI_connect and SPI_finish; returns the number of rows. */
+/* Its plan, prepared at first; between SPI_connect and SPI_finish. */
+extern SPIPlanPtr cdc_catalog_plan(CdcStatement *statement);
+/* Runs it, likewise; returns the number of rows. */
 extern int	cdc_catalog_execute(CdcStatement *statement, Datum *values,
 								const char *nulls);
 

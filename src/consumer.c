@@ -277,13 +277,14 @@ claim_partitions(CdcConsumer *consumer, const CdcTopicState *topic)
 	for (int i = 0; i < topic->npartitions; i++)
 	{
 		int64		next;
+		int64		skip;
 
 		if (!is_mine(consumer, topic->topic, i) ||
 			cdc_pipeline_partition(pipeline, topic->topic, i))
 			continue;
 		next = cdc_position_claim(consumer->subscription->name, topic->topic, i,
-								  pipeline->generation);
-		cdc_pipeline_add_partition(pipeline, topic->topic, i, next);
+								  pipeline->generation, &skip);
+		cdc_pipeline_add_partition(pipeline, topic->topic, i, next)->skip_offset = skip;
 	}
 }
 
@@ -454,15 +455,16 @@ out_of_range(CdcConsumer *consumer, CdcPartition *part)
 	if (known && consumer->subscription->options.out_of_range_earliest)
 	{
 		StartTransactionCommand();
-		cdc_position_store(consumer->subscription->name, part->topic,
-						   part->partition, consumer->pipeline->generation,
-						   part->next_offset, low.offset);
+		cdc_position_store(consumer->subscription->name, part,
+						   consumer->pipeline->generation, low.offset);
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(TopMemoryContext);
 		ereport(LOG,
 				(errmsg("partition %d of topic \"%s\" goes on at its earliest offset " INT64_FORMAT " instead of " INT64_FORMAT,
 						part->partition, part->topic, low.offset, part->next_offset)));
 		part->next_offset = low.offset;
+		if (part->skip_offset < low.offset)
+			part->skip_offset = -1;
 	}
 	else
 	{

@@ -65,10 +65,6 @@ static const struct
 	const char *name;
 	const char *word;
 }			deferred[] = {
-	{"on_error", "dead_letter"},
-	{"on_error", "skip"},
-	{"max_errors", NULL},
-	{"error_window_ms", NULL},
 	{"dead_letter_topic", NULL},
 	{"consumer_group", NULL},
 };

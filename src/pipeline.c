@@ -16,6 +16,7 @@
 
 #include "decode.h"
 #include "pipeline_internal.h"
+#include "policy.h"
 
 /*
  * cdc_pipeline_create makes the pipeline of a subscription, in a context
@@ -95,6 +96,8 @@ cdc_pipeline_add_partition(CdcPipeline *pipeline, const char *topic,
 		pipeline->parts = pipeline->nparts == 0 ? palloc(sizeof(CdcPartition *)) :
 			repalloc(pipeline->parts, pipeline->nparts * 2 * sizeof(CdcPartition *));
 	pipeline->parts[pipeline->nparts++] = part;
+	/* another worker may have written letters of it */
+	cdc_policy_forget(pipeline);
 	MemoryContextSwitchTo(old);
 	return part;
 }

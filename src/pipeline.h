@@ -59,6 +59,8 @@ typedef struct CdcPipeline
 								 * into a queue: a new chance for held ones */
 	int			internal_tries; /* XX errors in a row */
 	Oid		   *roots;			/* of each mapping: cdc_relation_root */
+	struct CdcLetterKeys *letters;	/* keys with open dead letters; NULL: to be
+									 * read */
 
 	/* of the last step */
 	CdcFailure *failure;		/* RETRY: why; in batch_context */

@@ -52,16 +52,33 @@ static CdcStatement create = {
 };
 
 static CdcStatement claim = {
-	.sql = "UPDATE cdc_sink.position SET generation = $4 WHERE " ROW " RETURNING next_offset",
+	.sql = "UPDATE cdc_sink.position SET generation = $4 WHERE " ROW
+	" RETURNING next_offset, skip_offset",
 	.nargs = 4,
 	.types = {ROW_TYPES, INT8OID}
 };
 
 static CdcStatement store = {
-	.sql = "UPDATE cdc_sink.position SET next_offset = $6 WHERE " ROW
-	" AND generation OPERATOR(pg_catalog.=) $4 AND next_offset OPERATOR(pg_catalog.=) $5",
-	.nargs = 6,
-	.types = {ROW_TYPES, INT8OID, INT8OID, INT8OID}
+	.sql = "UPDATE cdc_sink.position SET next_offset = $6, "
+	"skip_offset = CASE WHEN skip_offset OPERATOR(pg_catalog.>=) $6 THEN skip_offset END, "
+	"skip_note = CASE WHEN skip_offset OPERATOR(pg_catalog.>=) $6 THEN skip_note END WHERE " ROW
+	" AND generation OPERATOR(pg_catalog.=) $4 AND next_offset OPERATOR(pg_catalog.=) $5 "
+	"AND COALESCE(skip_offset, -1) OPERATOR(pg_catalog.=) $7",
+	.nargs = 7,
+	.types = {ROW_TYPES, INT8OID, INT8OID, INT8OID, INT8OID}
+};
+
+static CdcStatement arm_skip = {
+	.sql = "UPDATE cdc_sink.position SET skip_offset = $4, skip_note = $5 WHERE " ROW
+	" AND next_offset OPERATOR(pg_catalog.<=) $4",
+	.nargs = 5,
+	.types = {ROW_TYPES, INT8OID, TEXTOID}
+};
+
+static CdcStatement where = {
+	.sql = "SELECT next_offset FROM cdc_sink.position WHERE " ROW,
+	.nargs = 3,
+	.types = {ROW_TYPES}
 };
 
 /* the row as it was before the update tells whether the topic was met */
@@ -172,10 +189,11 @@ cdc_position_create(const char *subscription, const char *topic,
 /* cdc_position_claim: see position.h.  ERROR 55000 where there is no row. */
 int64
 cdc_position_claim(const char *subscription, const char *topic,
-				   int32 partition, int64 generation)
+				   int32 partition, int64 generation, int64 *skip_offset)
 {
 	Datum		values[4];
 	int64		next_offset;
+	bool		isnull;
 
 	name_partition(values, subscription, topic, partition);
 	values[3] = Int64GetDatum(generation);
@@ -185,23 +203,27 @@ cdc_position_claim(const char *subscription, const char *topic,
 				 errmsg("position of topic \"%s\" partition %d has gone",
 						topic, partition)));
 	next_offset = result_int64();
+	*skip_offset = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+											   SPI_tuptable->tupdesc, 2, &isnull));
+	if (isnull)
+		*skip_offset = -1;
 	SPI_finish();
 	return next_offset;
 }
 
 /* cdc_position_store: see position.h. */
 void
-cdc_position_store(const char *subscription, const char *topic,
-				   int32 partition, int64 generation, int64 expected,
-				   int64 next)
+cdc_position_store(const char *subscription, const CdcPartition *part,
+				   int64 generation, int64 next)
 {
-	Datum		values[6];
+	Datum		values[7];
 	uint64		n;
 
-	name_partition(values, subscription, topic, partition);
+	name_partition(values, subscription, part->topic, part->partition);
 	values[3] = Int64GetDatum(generation);
-	values[4] = Int64GetDatum(expected);
+	values[4] = Int64GetDatum(part->next_offset);
 	values[5] = Int64GetDatum(next);
+	values[6] = Int64GetDatum(part->skip_offset);
 	n = run(&store, values);
 	SPI_finish();
 	if (n != 1)
@@ -210,10 +232,33 @@ cdc_position_store(const char *subscription, const char *topic,
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("position of topic \"%s\" partition %d was moved by somebody else",
-						topic, partition),
+						part->topic, part->partition),
 				 errdetail("Expected offset " INT64_FORMAT " of worker generation " INT64_FORMAT ".",
-						   expected, generation)));
+						   part->next_offset, generation)));
 	}
+}
+
+/* cdc_position_arm_skip: see position.h. */
+int64
+cdc_position_arm_skip(const char *subscription, const char *topic,
+					  int32 partition, int64 offset, const char *note)
+{
+	CdcCatalogScope scope;
+	Datum		values[5];
+	int64		next_offset = -1;
+
+	name_partition(values, subscription, topic, partition);
+	values[3] = Int64GetDatum(offset);
+	values[4] = note ? CStringGetTextDatum(note) : (Datum) 0;
+	SPI_connect();
+	cdc_catalog_enter(&scope);
+	if (cdc_catalog_execute(&arm_skip, values, note ? NULL : "    n") == 1)
+		next_offset = offset;
+	else if (cdc_catalog_execute(&where, values, NULL) == 1)
+		next_offset = result_int64();
+	cdc_catalog_leave(&scope);
+	SPI_finish();
+	return next_offset;
 }
 
 /* cdc_position_meet_topic: see position.h. */

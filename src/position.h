@@ -31,17 +31,27 @@ extern void cdc_position_create(const char *subscription, const char *topic,
 								int32 partition, int64 next_offset);
 /*
  * Makes this generation the one that may move the partition, and returns its
- * position; waits for a transaction of the generation before.
+ * position and the offset to skip; waits for a transaction of the generation
+ * before.
  */
 extern int64 cdc_position_claim(const char *subscription, const char *topic,
-								int32 partition, int64 generation);
+								int32 partition, int64 generation,
+								int64 *skip_offset);
 /*
- * Moves a partition from expected to next.  ERROR 40001 where it is not at
- * expected or belongs to another generation; cdc_position_fenced is set then.
+ * Moves a partition from part->next_offset to next; a skip that lies before
+ * is over.  ERROR 40001 where it is not there, has another skip armed or
+ * belongs to another generation; cdc_position_fenced is set then.
  */
-extern void cdc_position_store(const char *subscription, const char *topic,
-							   int32 partition, int64 generation,
-							   int64 expected, int64 next);
+extern void cdc_position_store(const char *subscription,
+							   const CdcPartition *part, int64 generation,
+							   int64 next);
+/*
+ * Has the record at offset skipped when it is reached.  Returns offset; where
+ * the partition has passed it, its position, greater; -1: no such partition.
+ */
+extern int64 cdc_position_arm_skip(const char *subscription,
+								   const char *topic, int32 partition,
+								   int64 offset, const char *note);
 extern bool cdc_position_fenced;
 
 /* Was the topic met before (present or missing)?  Remembers that it was. */

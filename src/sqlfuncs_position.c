@@ -16,12 +16,15 @@
 
 #include "notify.h"
 #include "oneshot.h"
+#include "position.h"
 #include "shmem.h"
 #include "sqlargs.h"
 
 extern PGDLLEXPORT Datum cdc_sink_set_position(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum cdc_sink_skip_record(PG_FUNCTION_ARGS);
 
 PG_FUNCTION_INFO_V1(cdc_sink_set_position);
+PG_FUNCTION_INFO_V1(cdc_sink_skip_record);
 
 /* Refuses while a worker may move the positions. */
 static void
@@ -159,5 +162,47 @@ cdc_sink_set_position(PG_FUNCTION_ARGS)
 		check_range(&parts[i], position.next_offset);
 		cdc_catalog_set_position(&row, &position);
 	}
+	PG_RETURN_VOID();
+}
+
+/*
+ * skip_record(subscription, topic, partition, offset, note): the worker looks
+ * at the position again, and so tries a stopped partition, too.
+ */
+Datum
+cdc_sink_skip_record(PG_FUNCTION_ARGS)
+{
+	CdcSubscriptionRow row;
+	char	   *topic;
+	int32		partition;
+	int64		offset;
+	int64		next;
+
+	cdc_arg_require(fcinfo, 0, "subscription");
+	cdc_arg_require(fcinfo, 1, "topic");
+	cdc_arg_require(fcinfo, 2, "partition");
+	cdc_arg_require(fcinfo, 3, "offset");
+	cdc_subscription_lock(cdc_arg_name(fcinfo, 0), &row);
+	topic = cdc_arg_text(fcinfo, 1);
+	partition = PG_GETARG_INT32(2);
+	offset = PG_GETARG_INT64(3);
+	if (offset < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("offset must not be negative")));
+	next = cdc_position_arm_skip(NameStr(row.name), topic, partition, offset,
+								 cdc_arg_text(fcinfo, 4));
+	if (next < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("subscription \"%s\" has no position in partition %d of topic \"%s\"",
+						NameStr(row.name), partition, topic)));
+	if (next > offset)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the record at offset " INT64_FORMAT " of topic \"%s\", partition %d has already been applied or passed over",
+						offset, topic, partition),
+				 errdetail("The partition is at offset " INT64_FORMAT ".", next)));
+	cdc_notify_at_commit(row.id);
 	PG_RETURN_VOID();
 }

@@ -106,10 +106,12 @@ partition_of(CdcPipeline *pipeline, const char *topic, int32 partition,
 	if (part == NULL)
 	{
 		const char *name = pipeline->subscription->name;
+		int64		skip;
 
 		cdc_position_create(name, topic, partition, Max(offset, 0));
-		offset = cdc_position_claim(name, topic, partition, 0);
+		offset = cdc_position_claim(name, topic, partition, 0, &skip);
 		part = cdc_pipeline_add_partition(pipeline, topic, partition, offset);
+		part->skip_offset = skip;
 	}
 	return part;
 }

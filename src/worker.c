@@ -492,8 +492,12 @@ turn(Worker *worker)
 			note_retry(worker, consumer->pipeline->failure);
 			break;
 		case CDC_STEP_FENCED:
-			/* partitions changed hands among the workers: look again */
-			if (consumer->nworkers > 1)
+			/*
+			 * Partitions changed hands among the workers, or a skip was armed
+			 * meanwhile: look again.
+			 */
+			if (consumer->nworkers > 1 ||
+				worker->config_seen != pg_atomic_read_u64(&cdc_my_slot->config_count))
 			{
 				open_consumer(worker);
 				return;

@@ -18,10 +18,14 @@ SELECT results_eq($$
 	('drop_subscription', 'subscription name, if_exists boolean DEFAULT false', 'void', 'f'),
 	('enable_subscription', 'subscription name', 'void', 'f'),
 	('peek', 'server name, topic text, partition integer DEFAULT NULL::integer, start text DEFAULT ''earliest''::text, max_records integer DEFAULT 10', 'TABLE(partition integer, "offset" bigint, ts timestamp with time zone, headers jsonb, key text, value text, kind text, op text, relation_hint text, error text)', 'f'),
+	('purge_dead_letter', 'older_than interval', 'bigint', 'f'),
 	('remove_mapping', 'subscription name, topic text, source_table text DEFAULT NULL::text, keep_position boolean DEFAULT false', 'void', 'f'),
 	('reset_stats', 'subscription name DEFAULT NULL::name', 'void', 'f'),
+	('resolve_dead_letter', 'ids bigint[], note text', 'void', 'f'),
+	('retry_dead_letter', 'ids bigint[]', 'TABLE(id bigint, ok boolean, error text)', 'f'),
 	('run_batches', 'IN subscription name, IN max_batches integer DEFAULT NULL::integer, IN timeout interval DEFAULT NULL::interval', NULL, 'p'),
 	('set_position', 'subscription name, topic text, partition integer, new_position text', 'void', 'f'),
+	('skip_record', 'subscription name, topic text, partition integer, "offset" bigint, note text DEFAULT NULL::text', 'void', 'f'),
 	('wait_for_catchup', 'subscription name, timeout interval DEFAULT ''00:01:00''::interval', 'boolean', 'f'),
 	('wait_for_offset', 'subscription name, topic text, partition integer, "offset" bigint, timeout interval DEFAULT ''00:01:00''::interval', 'boolean', 'f')
 	$$, 'routines have the signatures of the contract');
