@@ -97,8 +97,22 @@ SET ROLE regress_sink_owner;
 SELECT count(*) FROM cdc_sink.dead_letter;
 SELECT (SELECT "offset" FROM cdc_sink.dead_letter d WHERE d.id = r.id), r.ok, r.error FROM cdc_sink.retry_dead_letter(ARRAY(SELECT id FROM cdc_sink.dead_letter)) r;
 RESET ROLE;
+-- code of the table's owner cannot climb to whoever retries
+CREATE FUNCTION climb() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE NEW.who; NEW.who := current_user; RETURN NEW; END $$;
+CREATE TRIGGER climb BEFORE INSERT ON d FOR EACH ROW EXECUTE FUNCTION climb();
+ALTER TABLE d ENABLE ALWAYS TRIGGER climb;
+UPDATE cdc_sink.dead_letter SET value = convert_to(replace(convert_from(value, 'UTF8'), '"later"', '20000'), 'UTF8') WHERE topic = 'd' AND status = 'open';
+ALTER TABLE d ALTER who SET DEFAULT 'RESET ROLE';
+SELECT r.ok, r.error FROM cdc_sink.retry_dead_letter(ARRAY(SELECT id FROM cdc_sink.dead_letter WHERE topic = 'd' AND status = 'open')) r;
+ALTER TABLE d ALTER who SET DEFAULT 'RESET SESSION AUTHORIZATION';
+SELECT r.ok, r.error FROM cdc_sink.retry_dead_letter(ARRAY(SELECT id FROM cdc_sink.dead_letter WHERE topic = 'd' AND status = 'open')) r;
+ALTER TABLE d ALTER who SET DEFAULT 'DELETE FROM cdc_sink.dead_letter';
+SELECT r.ok, r.error FROM cdc_sink.retry_dead_letter(ARRAY(SELECT id FROM cdc_sink.dead_letter WHERE topic = 'd' AND status = 'open')) r;
+ALTER TABLE d ALTER who SET DEFAULT 'SET work_mem = 777';
+SELECT r.ok, r.error FROM cdc_sink.retry_dead_letter(ARRAY(SELECT id FROM cdc_sink.dead_letter WHERE topic = 'd' AND status = 'open')) r;
+SHOW work_mem;
 SELECT current_user = session_user AS same, current_setting('DateStyle') AS datestyle, current_setting('session_replication_role') AS role;
-TABLE d;
+SELECT * FROM d ORDER BY id;
 RESET DateStyle;
 
 -- resolve and purge
@@ -114,5 +128,6 @@ SELECT DISTINCT status FROM cdc_sink.dead_letter;
 
 DROP EXTENSION cdc_sink CASCADE;
 DROP TABLE t, log, d;
+DROP FUNCTION climb;
 DROP OWNED BY regress_sink_owner;
 DROP ROLE regress_sink_owner, regress_sink_table, regress_sink_other;

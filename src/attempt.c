@@ -259,7 +259,7 @@ stop_truncate(Attempt *attempt, int event)
 	outcome->failure->sqlstate = ERRCODE_DATA_EXCEPTION;
 	outcome->failure->reason = "truncate_order_unknown";
 	outcome->failure->message = pstrdup("it is not known which changes of other partitions came before this truncate");
-	outcome->failure->hint = pstrdup("Truncate the table by hand if that is right and pass the record, or set on_truncate to ignore.");
+	outcome->failure->hint = pstrdup("Truncate the table by hand if that is right and pass the record with cdc_sink.skip_record, or set on_truncate to ignore.");
 }
 
 /*
@@ -378,7 +378,10 @@ stop_partition(CdcPipeline *pipeline, CdcPartition *part,
 			failure->class == CDC_ERROR_INTERNAL ? "internal_error" : "data_error",
 			sizeof(part->reason));
 	snprintf(part->hint, sizeof(part->hint), "%s%sThen call cdc_sink.enable_subscription(%s).",
-			 failure->hint ? failure->hint : "Repair the cause shown in pg_stat_cdc_sink_error.", " ",
+			 failure->hint ? failure->hint :
+			 failure->class == CDC_ERROR_DATA ?
+			 "Repair the cause shown in pg_stat_cdc_sink_error, or pass the record with cdc_sink.skip_record." :
+			 "Repair the cause shown in pg_stat_cdc_sink_error.", " ",
 			 quote_literal_cstr(pipeline->subscription->name));
 
 	strlcpy(part->message, failure->message, sizeof(part->message));

@@ -228,7 +228,7 @@ route_truncate(CdcRelation *rel, CdcChange *change)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("table %s was truncated at the source", rel->name),
 					 errdetail("on_truncate of the mapping is error."),
-					 errhint("Truncate the table by hand if that is right, then pass the record with cdc_sink.set_position.")));
+					 errhint("Truncate the table by hand if that is right, then pass the record with cdc_sink.skip_record.")));
 	}
 }
 
