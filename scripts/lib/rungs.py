@@ -1,5 +1,6 @@
 """The rungs of the test ladder. Each takes the Ladder (where things are, and the tally) and returns a short summary."""
 import concurrent.futures
+import contextlib
 import os
 import re
 import shutil
@@ -97,10 +98,12 @@ def floors(ladder):
 
 
 def reference_tables(ladder):
-    """The README's tables are those of the code."""
+    """The tables of README and docs are those of the code."""
     out, code = ladder.run(["scripts/gen-reference", "--check"], 60)
     ladder.tally.check("README: tables are those of the code", code == 0, out)
-    return last_lines(out, 1)
+    out, code = ladder.run(["python3", "test/convert/check_types.py"], 60)
+    ladder.tally.tap("docs/types.md", out, code)
+    return "README.md, docs/types.md"
 
 
 # addresses of package registries, and places that exist on one machine only; in two halves so that they do not name themselves
@@ -206,20 +209,26 @@ def no_crash(ladder, name, log):
         ladder.tally.check(f"{name}: no server process crashed", not found, "\n".join(found[:10]))
 
 
+@contextlib.contextmanager
+def running_server(ladder, name):
+    """A server of the rung's own that preloads the extension; ends with a look for crashes in its log."""
+    server = Postgres(f"{name} server", os.path.join(ladder.dir, name), ladder.bin, shared_preload_libraries="cdc_sink",
+                      max_worker_processes=32)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+    no_crash(ladder, name, server.log)
+
+
 def pgtap(ladder):
     """pgTAP scripts, each in a database of its own."""
     scripts = ladder.files("test/pgtap", ".sql")
-    if not scripts:
-        ladder.tally.skip("pgtap", "there are no scripts in test/pgtap")
-        return "none"
     if not os.path.exists(os.path.join(machine.pg_dir(ladder.pg_config, "--sharedir"), "extension", "pgtap.control")):
         ladder.tally.skip("pgtap", "the extension pgtap is not installed for this PostgreSQL")
         return "none"
-    server = Postgres("pgtap server", os.path.join(ladder.dir, "pgtap"), ladder.bin, shared_preload_libraries="cdc_sink",
-                      max_worker_processes=32)
-    total = 0
-    try:
-        server.start()
+    with running_server(ladder, "pgtap") as server:
         for script in scripts:
             database = "tap_" + re.sub(r"\W", "_", script[:-4])
             server.sql(f'CREATE DATABASE "{database}"')
@@ -227,28 +236,40 @@ def pgtap(ladder):
             out, code = ladder.run(server.psql("-q", "-A", "-t", "-f", ladder.path("test/pgtap", script), database=database), 300,
                                    ladder.test_environment(), cwd=ladder.path("test/pgtap"))
             ladder.tally.tap(script, out, code)
-            total += 1
-    finally:
-        server.stop()
-    no_crash(ladder, "pgtap", server.log)
-    return f"{total} scripts"
+    return f"{len(scripts)} scripts"
 
 
 def cases(ladder):
-    """Format cases: data in test/cases, one runner."""
-    if not os.path.exists(ladder.path("test", "run-cases")):
-        ladder.tally.skip("cases", "test/run-cases is not there")
-        return "none"
-    server = Postgres("cases server", os.path.join(ladder.dir, "cases"), ladder.bin, shared_preload_libraries="cdc_sink",
-                      max_worker_processes=32)
-    try:
-        server.start()
+    """Format cases that are data, and random mixes of changes from a model of the source."""
+    seed = int(os.environ.get("CDC_SINK_SEED") or time.time())
+    with running_server(ladder, "cases") as server:
         env = {**ladder.test_environment(), "PGHOST": server.socket, "PGPORT": str(server.port), "PGUSER": "postgres"}
-        out, code = ladder.run(["test/run-cases"], 600, env)
-    finally:
-        server.stop()
-    no_crash(ladder, "cases", server.log)
-    return ladder.tally.tap("cases", out, code)
+        out, code = ladder.run(["test/run-cases"], 900, env)
+        summary = ladder.tally.tap("cases", out, code)
+        mix = os.path.join(ladder.dir, "mix")
+        count = 300 if ladder.full else 30
+        out, code = ladder.run(["test/random-mix", mix, "--seed", str(seed), "--count", str(count)], 120, env)
+        if code == 0:
+            out, code = ladder.run(["test/run-cases", "--dir", mix], 1800, env)
+        summary += "; mixes: " + ladder.tally.tap(f"random mixes, CDC_SINK_SEED={seed}", out, code)
+    return summary
+
+
+def differential(ladder):
+    """The converters against the server's own input functions and casts, on random values."""
+    seed = int(os.environ.get("CDC_SINK_SEED") or time.time())
+    with running_server(ladder, "differential") as server:
+        out, code = ladder.run(server.psql("-q", "-v", f"seed={(seed % 1000) / 1000}", "-v", f"rows={20000 if ladder.full else 2000}",
+                                           "-f", "test/convert/differential.sql"), 1800, ladder.test_environment())
+    ladder.tally.check(f"differential, CDC_SINK_SEED={seed}", code == 0, last_lines(out))
+    return f"code {code}"
+
+
+def mutants(ladder):
+    """Do the format cases notice when a handling is taken out of the source?"""
+    done = subprocess.run([sys.executable, os.path.join(machine.ROOT, "test", "mutants")], text=True, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=7200)
+    return ladder.tally.tap("mutants", done.stdout, done.returncode)
 
 
 def perl_tap(ladder):
