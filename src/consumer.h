@@ -24,6 +24,13 @@ typedef struct CdcTopicState
 	char		reason[CDC_REASON_LEN]; /* why there is none */
 } CdcTopicState;
 
+/* A partition at its last stable offset, with records behind it. */
+typedef struct CdcStandstill
+{
+	int64		offset;
+	TimestampTz since;			/* 0: it moves, or nothing stands behind */
+} CdcStandstill;
+
 typedef struct CdcConsumer
 {
 	MemoryContext context;		/* of the subscription as loaded */
@@ -39,7 +46,8 @@ typedef struct CdcConsumer
 	CdcTopicState *topics;
 	CdcPartitionStatus *published;	/* by partition, as last reported */
 	TimestampTz *eof_times;		/* by partition: when it last reached its end */
-	int			npublished;		/* length of both */
+	CdcStandstill *standstills; /* by partition */
+	int			npublished;		/* length of these three */
 	TimestampTz next_metadata;
 	TimestampTz next_ends;
 	TimestampTz ends_time;		/* when ends were last learned; 0: never */

@@ -16,6 +16,9 @@
 
 /* a partition that was at its end this long ago is still called streaming */
 #define STREAMING_MS 5000
+/* a high watermark comes a little ahead of the records: only one that lasts
+ * this long tells of an open transaction */
+#define STANDSTILL_MS 1000
 
 /* Makes room for the published states of all partitions. */
 static void
@@ -24,22 +27,28 @@ grow_published(CdcConsumer *consumer)
 	int			n = consumer->pipeline->nparts;
 	CdcPartitionStatus *published;
 	TimestampTz *eof_times;
+	CdcStandstill *standstills;
 
 	if (n <= consumer->npublished)
 		return;
 	published = MemoryContextAllocZero(consumer->context, n * sizeof(CdcPartitionStatus));
 	eof_times = MemoryContextAllocZero(consumer->context, n * sizeof(TimestampTz));
+	standstills = MemoryContextAllocZero(consumer->context, n * sizeof(CdcStandstill));
 	if (consumer->npublished > 0)
 	{
 		memcpy(published, consumer->published,
 			   consumer->npublished * sizeof(CdcPartitionStatus));
 		memcpy(eof_times, consumer->eof_times,
 			   consumer->npublished * sizeof(TimestampTz));
+		memcpy(standstills, consumer->standstills,
+			   consumer->npublished * sizeof(CdcStandstill));
 		pfree(consumer->published);
 		pfree(consumer->eof_times);
+		pfree(consumer->standstills);
 	}
 	consumer->published = published;
 	consumer->eof_times = eof_times;
+	consumer->standstills = standstills;
 	consumer->npublished = n;
 }
 
@@ -63,6 +72,32 @@ progress_state(CdcConsumer *consumer, const CdcPartition *part)
 	return CDC_STATE_CATCHING_UP;
 }
 
+/*
+ * Does the partition stand before records of an open transaction?  high is
+ * the high watermark that came with the last answer to a fetch; the broker
+ * delivers up to the last stable offset only.
+ */
+static bool
+waits_for_transaction(CdcConsumer *consumer, const CdcPartition *part,
+					  int64 high)
+{
+	CdcStandstill *standstill = &consumer->standstills[part->index];
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (part->eof_offset < 0 || part->next_offset != part->eof_offset ||
+		high <= part->next_offset)
+	{
+		standstill->since = 0;
+		return false;
+	}
+	if (standstill->since == 0 || standstill->offset != part->next_offset)
+	{
+		standstill->since = now;
+		standstill->offset = part->next_offset;
+	}
+	return TimestampDifferenceExceeds(standstill->since, now, STANDSTILL_MS);
+}
+
 /* Is the error one of waiting rather than of failing? */
 static bool
 is_missing(const char *reason)
@@ -76,7 +111,7 @@ partition_status(CdcConsumer *consumer, const CdcPartition *part,
 				 CdcPartitionStatus *status)
 {
 	int64		low;
-	int64		high;
+	int64		high = -1;
 
 	memset(status, 0, sizeof(*status));
 	status->pid = MyProcPid;
@@ -103,6 +138,13 @@ partition_status(CdcConsumer *consumer, const CdcPartition *part,
 	else if (part->reason[0])
 		status->state = is_missing(part->reason) ? CDC_STATE_WAITING :
 			CDC_STATE_RETRYING;
+	else if (waits_for_transaction(consumer, part, high))
+	{
+		status->state = CDC_STATE_WAITING;
+		strlcpy(status->reason, "waiting_for_transaction", sizeof(status->reason));
+		strlcpy(status->hint, "A producer has not ended its transaction; at the latest its transaction.timeout.ms does.",
+				sizeof(status->hint));
+	}
 	else
 	{
 		status->state = progress_state(consumer, part);
