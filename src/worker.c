@@ -13,6 +13,10 @@
  */
 #include "postgres.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "access/xact.h"
 #include "commands/dbcommands.h"
 #include "mb/pg_wchar.h"
@@ -515,6 +519,21 @@ turn(Worker *worker)
 	worker->busy = step == CDC_STEP_DONE;
 }
 
+/*
+ * Lets malloc keep what a batch has freed for the next one: giving pages back
+ * to the kernel after each batch and faulting them in again cost a quarter of
+ * the worker's time.  Bounded, so that a large batch still gives back.
+ */
+static void
+keep_memory(void)
+{
+#ifdef __GLIBC__
+	mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 48 * 1024 * 1024);
+	mallopt(M_TOP_PAD, 1024 * 1024);
+#endif
+}
+
 /* Session of a worker: signals, connection, settings. */
 static void
 start_session(Oid dboid, Oid owner)
@@ -529,6 +548,7 @@ start_session(Oid dboid, Oid owner)
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(TopMemoryContext);
 	watch_ddl();
+	keep_memory();
 }
 
 /*
