@@ -106,6 +106,7 @@ sub tool
 }
 
 sub create_topic { my ($self, @args) = @_; system_or_bail($self->tool('topic', @args)); return; }
+sub add_partitions { my ($self, $topic, $count) = @_; system_or_bail($self->tool('partitions', $topic, $count)); return; }
 sub drop_topic { my ($self, $name) = @_; system_or_bail($self->tool('drop-topic', $name)); return; }
 
 # Writes a recorded stream; topics get the prefix. Options as those of kafka-tool.
