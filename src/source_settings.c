@@ -200,13 +200,16 @@ set_placeholder(CdcSourceSettings *settings, const char *value,
 	settings->placeholder_len = len / 2;
 }
 
-/* Name of an added field as it appears in rows; palloc'd. */
+/*
+ * Name of an added field as it appears in rows, palloc'd: a dot in the field
+ * becomes a line, one in the prefix or in a new name stays.
+ */
 static char *
-added_name(const char *prefix, const char *field)
+added_name(const char *prefix, const char *field, const char *new_name)
 {
-	char	   *name = psprintf("%s%s", prefix, field);
+	char	   *name = psprintf("%s%s", prefix, new_name ? new_name : field);
 
-	for (char *p = name; *p; p++)
+	for (char *p = name + strlen(prefix); *p && !new_name; p++)
 	{
 		if (*p == '.')
 			*p = '_';
@@ -245,7 +248,7 @@ add_field(CdcSourceSettings *settings, char *item)
 
 	if (colon != NULL)
 		*colon = '\0';
-	name = added_name(settings->add_prefix, colon ? colon + 1 : item);
+	name = added_name(settings->add_prefix, item, colon ? colon + 1 : NULL);
 	settings->add_fields[settings->nadd_fields++] = name;
 	note_field(settings, item, name);
 }

@@ -148,6 +148,12 @@ test_add_fields(void)
 	SET("transforms.u.add.fields.prefix", "", "transforms.u.type", TYPE,
 		"transforms.u.add.fields", "op");
 	unit_is_text(settings.op_field, 2, "op", "empty prefix");
+	SET("transforms.u.add.fields.prefix", "m.", "transforms.u.type", TYPE,
+		"transforms.u.add.fields", "source.ts_ms,db:D.B");
+	unit_is_text(settings.ts_ms_field, strlen(settings.ts_ms_field),
+				 "m.source_ts_ms", "dot of a prefix");
+	unit_is_text(settings.db_field, strlen(settings.db_field), "m.D.B",
+				 "dot of a new name");
 	SET("transforms.u.add.fields", "", "transforms.u.type", TYPE);
 	unit_is_int(settings.nadd_fields, 0, "empty list");
 }
