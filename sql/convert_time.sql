@@ -18,6 +18,7 @@ SELECT v, t, pg_temp.schema_of(c, n), w FROM (VALUES
 	('-1', 'date', 'int32', 'io.debezium.time.Date', '1969-12-31'),
 	('-735160', 'date', 'int32', 'io.debezium.time.Date', '0044-03-15 BC'),
 	('19782', 'date', 'int32', 'org.apache.kafka.connect.data.Date', '2024-02-29'),
+	('-9223372036854775808', 'date', 'int32', 'io.debezium.time.Date', 'ERROR 22008'),
 	('"2024-02-29Z"', 'date', 'string', 'io.debezium.time.IsoDate', '2024-02-29'),
 	('"-0043-03-15Z"', 'date', 'string', 'io.debezium.time.IsoDate', '0044-03-15 BC'),
 	('"0000-12-31Z"', 'date', 'string', 'io.debezium.time.IsoDate', '0001-12-31 BC'),

@@ -93,10 +93,11 @@ finish_date(int64 days, CdcSpecial special, const CdcJsonNode *value)
 		return DateADTGetDatum(DATEVAL_NOEND);
 	if (special == CDC_MINUS_INFINITY)
 		return DateADTGetDatum(DATEVAL_NOBEGIN);
-	days -= UNIX_EPOCH_DAYS;
-	if (!IS_VALID_DATE(days))
+	/* first: the ends of int64 have no room for the subtraction */
+	if (days < PG_INT32_MIN || days > PG_INT32_MAX ||
+		!IS_VALID_DATE(days - UNIX_EPOCH_DAYS))
 		cdc_refuse_range(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, value, "date");
-	return DateADTGetDatum((DateADT) days);
+	return DateADTGetDatum((DateADT) (days - UNIX_EPOCH_DAYS));
 }
 
 static Datum
