@@ -144,10 +144,13 @@ def sanitizers(ladder):
 
 
 def fuzz(ladder):
-    """libFuzzer on the JSON reader and the decoder, five minutes."""
+    """libFuzzer on the JSON reader and the decoder, five minutes, and on the converters, two."""
     out, code = ladder.run(["make", "-C", "test/fuzz", "-s", "run", "SECONDS=300", f"PG_CONFIG={ladder.pg_config}"], 900,
                            ladder.test_environment())
     ladder.tally.check("fuzzing finds nothing", code == 0, last_lines(out, 40))
+    out, code = ladder.run(["make", "-C", "test/fuzz", "-s", "run-converters", "SECONDS=120", f"PG_CONFIG={ladder.pg_config}"], 900,
+                           ladder.test_environment())
+    ladder.tally.check("fuzzing the converters finds nothing", code == 0, last_lines(out, 40))
     return last_lines(out, 1)
 
 

@@ -1,0 +1,46 @@
+/*-------------------------------------------------------------------------
+ *
+ * fuzz_schemas.h
+ *		Schemas that fuzz_convert.c gives to single values; read by
+ *		make_seeds.py too: one SCHEMA a line.
+ *
+ *-------------------------------------------------------------------------
+ */
+SCHEMA("boolean", "", "")
+SCHEMA("int8", "", "")
+SCHEMA("int16", "", "")
+SCHEMA("int32", "", "")
+SCHEMA("int64", "", "")
+SCHEMA("float", "", "")
+SCHEMA("double", "", "")
+SCHEMA("bytes", "", "")
+SCHEMA("string", "", "")
+SCHEMA("int32", NAME("io.debezium.time.Date"), "")
+SCHEMA("int32", NAME("io.debezium.time.Time"), "")
+SCHEMA("int64", NAME("io.debezium.time.MicroTime"), "")
+SCHEMA("int64", NAME("io.debezium.time.NanoTime"), "")
+SCHEMA("int64", NAME("io.debezium.time.Timestamp"), "")
+SCHEMA("int64", NAME("io.debezium.time.MicroTimestamp"), "")
+SCHEMA("int64", NAME("io.debezium.time.NanoTimestamp"), "")
+SCHEMA("int64", NAME("io.debezium.time.MicroDuration"), "")
+SCHEMA("int64", NAME("io.debezium.time.NanoDuration"), "")
+SCHEMA("string", NAME("io.debezium.time.IsoTimestamp"), "")
+SCHEMA("string", NAME("io.debezium.time.ZonedTimestamp"), "")
+SCHEMA("string", NAME("io.debezium.time.Interval"), "")
+SCHEMA("bytes", NAME("org.apache.kafka.connect.data.Decimal"), "\"parameters\":{\"scale\":\"2\"},")
+SCHEMA("bytes", NAME("org.apache.kafka.connect.data.Decimal"), "\"parameters\":{\"scale\":\"2046\"},")
+SCHEMA("bytes", NAME("org.apache.kafka.connect.data.Decimal"), "\"parameters\":{\"scale\":\"-2147483648\"},")
+SCHEMA("bytes", NAME("org.apache.kafka.connect.data.Decimal"), "\"parameters\":{\"scale\":\"2147483647\"},")
+SCHEMA("struct", NAME("io.debezium.data.VariableScaleDecimal"), "\"fields\":[],")
+SCHEMA("bytes", NAME("io.debezium.data.Bits"), "")
+SCHEMA("string", NAME("io.debezium.data.Json"), "")
+SCHEMA("string", NAME("io.debezium.data.Uuid"), "")
+SCHEMA("struct", NAME("io.debezium.data.geometry.Geometry"), "\"fields\":[],")
+SCHEMA("array", "", "\"items\":{\"type\":\"int32\"},")
+SCHEMA("array", "", "\"items\":{\"type\":\"int64\"},")
+SCHEMA("array", "", "\"items\":{\"type\":\"string\"},")
+SCHEMA("array", "", "\"items\":{\"type\":\"bytes\"},")
+SCHEMA("array", "", "\"items\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},")
+SCHEMA("array", "", "\"items\":{\"type\":\"bytes\",\"name\":\"org.apache.kafka.connect.data.Decimal\",\"parameters\":{\"scale\":\"2\"}},")
+SCHEMA("map", "", "\"keys\":{\"type\":\"string\"},\"values\":{\"type\":\"string\"},")
+SCHEMA("map", "", "\"keys\":{\"type\":\"int32\"},\"values\":{\"type\":\"double\"},")
