@@ -19,7 +19,7 @@ note("CDC_SINK_SEED=$seed");
 my @tables = qw(one two);
 my $partitions = 2;
 my $records_a_round = 800;
-my @rounds = (qw(before_commit kill after_commit terminate broker), 'before_commit kill', 'after_commit kill', 'after_commit stop', 'broker kill', qw(stop terminate kill));
+my @rounds = (qw(before_commit kill after_commit terminate twin broker), 'before_commit kill', 'after_commit kill', 'after_commit stop', 'broker kill', qw(stop terminate kill));
 @rounds = (@rounds) x 5 if $ENV{CDC_SINK_FULL};
 
 my $broker = CdcSink::MockBroker->new;
@@ -107,6 +107,8 @@ my %faults = (
 	after_commit => sub { fail_at('after_commit') },
 	kill => \&kill_worker,
 	terminate => sub { kill('TERM', worker_pid()) },
+	# a twin claims the positions, and does nothing with them
+	twin => sub { $node->safe_psql('postgres', "UPDATE cdc_sink.position SET generation = nextval('cdc_sink.generation_seq')") },
 	stop => sub { $node->stop('immediate'); $made{stops}++; $node->start; },
 	broker => sub { $broker->down; wait_for_state($node, 'tables', qr/^(?:retrying|starting)/); });
 
