@@ -39,6 +39,8 @@ route_range(CdcApply *apply, CdcRoleScope *role, int lo, int hi,
 	{
 		if (apply->left_out(apply->arg, i))
 			continue;
+		if (apply->decode)
+			apply->decode(apply->arg, i);
 		cdc_route_event(&router, &apply->events[i], &changes[n]);
 		if (changes[n].action == CDC_ACTION_SKIP)
 			(*skipped)++;

@@ -36,6 +36,8 @@ typedef struct CdcApply
 	CdcPartition **parts;
 	CdcEvent   *events;
 	int			nevents;
+	/* Fills events[event], if that was not done yet; NULL: all are filled. */
+	void		(*decode) (void *arg, int event);
 	/*
 	 * Decides about an event that failed alone.  Called inside the
 	 * transaction, after the failed part was undone; may raise the failure

@@ -49,27 +49,71 @@ typedef struct Attempt
 	const CdcRecord **records;
 	int			nrecords;
 	CdcEvent   *events;
+	bool	   *decoded;		/* by event */
+	bool		look_ahead;		/* all were decoded before the first is applied */
 	Outcome    *outcomes;		/* by partition */
 	CdcPasses	passes;			/* records passed over */
 	CdcApply	apply;
 } Attempt;
 
-/* Decodes all records; ERROR 53200 on no memory. */
+/* Makes room for the events; none is decoded yet. */
+static void
+prepare_events(Attempt *attempt)
+{
+	int			n = Max(attempt->nrecords, 1);
+
+	cdc_arena_reset(&attempt->pipeline->event_arena);
+	attempt->events = palloc_extended(n * sizeof(CdcEvent), MCXT_ALLOC_HUGE);
+	attempt->decoded = palloc0(n * sizeof(bool));
+	for (int i = 0; i < attempt->nrecords; i++)
+		attempt->events[i].record = attempt->records[i];
+}
+
+/* decode of CdcApply: one record, unless it was; ERROR 53200 on no memory. */
+static void
+decode_one(void *arg, int event)
+{
+	Attempt    *attempt = arg;
+	CdcPipeline *pipeline = attempt->pipeline;
+
+	if (attempt->decoded[event])
+		return;
+	if (!pipeline->decoder->decode(pipeline->decode, attempt->records[event],
+								   &pipeline->event_arena,
+								   &attempt->events[event]))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory while decoding a batch")));
+	attempt->decoded[event] = true;
+}
+
+/*
+ * Must the events be known before the first is applied?  Otherwise each is
+ * decoded when it is routed, while its bytes are at hand in the cache.  A
+ * truncate has no key.
+ */
+static bool
+must_look_ahead(const Attempt *attempt)
+{
+	const CdcPipeline *pipeline = attempt->pipeline;
+
+	for (int p = 0; p < pipeline->nparts; p++)
+		if (pipeline->parts[p]->skip_offset >= 0 ||
+			pipeline->parts[p]->cause == CDC_HOLD_TRUNCATE)
+			return true;
+	for (int i = 0; i < attempt->nrecords; i++)
+		if (attempt->records[i]->key.data == NULL &&
+			attempt->records[i]->value.data != NULL)
+			return true;
+	return false;
+}
+
+/* Decodes every record that was not. */
 static void
 decode_all(Attempt *attempt)
 {
-	CdcPipeline *pipeline = attempt->pipeline;
-
-	cdc_arena_reset(&pipeline->event_arena);
-	attempt->events = palloc_extended(Max(attempt->nrecords, 1) * sizeof(CdcEvent),
-									  MCXT_ALLOC_HUGE);
 	for (int i = 0; i < attempt->nrecords; i++)
-		if (!pipeline->decoder->decode(pipeline->decode, attempt->records[i],
-									   &pipeline->event_arena,
-									   &attempt->events[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("out of memory while decoding a batch")));
+		decode_one(attempt, i);
 }
 
 /*
@@ -270,8 +314,8 @@ static void
 gate_truncates(Attempt *attempt)
 {
 	CdcPipeline *pipeline = attempt->pipeline;
-	CdcGate    *gate = cdc_gate_create(pipeline, attempt->events,
-									   attempt->nrecords);
+	CdcGate    *gate = attempt->look_ahead ?
+		cdc_gate_create(pipeline, attempt->events, attempt->nrecords) : NULL;
 
 	if (gate == NULL)
 		return;
@@ -309,7 +353,10 @@ transaction_body(Attempt *attempt, bool isolated)
 	if (attempt->nrecords > 0)
 	{
 		if (isolated)
+		{
+			decode_all(attempt);
 			cdc_apply_isolated(&attempt->apply);
+		}
 		else
 			cdc_apply_range(&attempt->apply, 0, attempt->nrecords);
 	}
@@ -564,7 +611,10 @@ cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
 	attempt.records = records;
 	attempt.nrecords = nrecords;
 	attempt.outcomes = palloc(Max(pipeline->nparts, 1) * sizeof(Outcome));
-	decode_all(&attempt);
+	prepare_events(&attempt);
+	attempt.look_ahead = together || must_look_ahead(&attempt);
+	if (attempt.look_ahead)
+		decode_all(&attempt);
 	if (together)
 		order_by_source(&attempt);
 	cdc_policy_init(&attempt.passes, pipeline, attempt.events, nrecords);
@@ -576,6 +626,7 @@ cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
 	attempt.apply.parts = pipeline->parts;
 	attempt.apply.events = attempt.events;
 	attempt.apply.nevents = nrecords;
+	attempt.apply.decode = decode_one;
 	attempt.apply.culprit = culprit;
 	attempt.apply.left_out = left_out;
 	attempt.apply.arg = &attempt;

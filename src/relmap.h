@@ -76,6 +76,8 @@ typedef struct CdcFieldMap
 	int			nfields;
 	int			maxfields;
 	CdcField   *fields;
+	uint32		mask;			/* size of the table - 1 */
+	int32	   *table;			/* hash of names: index into fields + 1; 0: free */
 	struct CdcFieldMap *next;
 } CdcFieldMap;
 

@@ -12,6 +12,7 @@
 
 #include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
+#include "common/hashfn.h"
 #include "utils/memutils.h"
 
 #include "errors.h"
@@ -127,8 +128,8 @@ cdc_field_use(const CdcRelation *rel, const CdcEvent *event, const char *name,
 }
 
 /*
- * cdc_field_resolve decides what becomes of a field and fills *field, in the
- * relation's context.  Raises where no value of the field's type can become
+ * cdc_field_resolve decides what becomes of a field and fills *field, in
+ * CurrentMemoryContext.  Raises where no value of the field's type can become
  * the column's.
  */
 void
@@ -136,8 +137,6 @@ cdc_field_resolve(CdcRelation *rel, const CdcEvent *event, const char *name,
 				  int32 len, const CdcSchema *schema, bool in_key,
 				  CdcField *field)
 {
-	MemoryContext old = MemoryContextSwitchTo(rel->context);
-
 	/* all of its bytes, for comparison; a name in messages ends at U+0000 */
 	field->name = palloc(len + 1);
 	memcpy(field->name, name, len);
@@ -155,7 +154,6 @@ cdc_field_resolve(CdcRelation *rel, const CdcEvent *event, const char *name,
 										  target->typid, target->typmod);
 		cdc_error_position.field = NULL;
 	}
-	MemoryContextSwitchTo(old);
 }
 
 /* The field map for rows of this schema, made on first use. */
@@ -183,14 +181,64 @@ field_map(CdcRelation *rel, const CdcSchema *schema)
 }
 
 /*
- * The field called so, looked for where the last row had it, then anywhere,
- * then made.
+ * Fields that are remembered for one shape of rows.  A table has 1600 columns
+ * at most; what a hostile record brings beyond that is looked at each time.
+ */
+#define MAX_FIELDS 4096
+
+/* Place of a name in the map's table: its field, or a free place. */
+static int32 *
+table_place(const CdcFieldMap *map, const char *name, int32 len)
+{
+	uint32		place = hash_bytes((const unsigned char *) name, len) & map->mask;
+
+	while (map->table[place] != 0)
+	{
+		const CdcField *field = &map->fields[map->table[place] - 1];
+
+		if (field->len == len && memcmp(field->name, name, len) == 0)
+			break;
+		place = (place + 1) & map->mask;
+	}
+	return &map->table[place];
+}
+
+/* Makes room for one more field; the table is kept at most half full. */
+static void
+grow_map(CdcRelation *rel, CdcFieldMap *map)
+{
+	CdcField   *fields;
+
+	if (map->nfields < map->maxfields)
+		return;
+	map->maxfields = Max(16, map->maxfields * 2);
+	fields = MemoryContextAlloc(rel->context, map->maxfields * sizeof(CdcField));
+	if (map->nfields > 0)
+	{
+		memcpy(fields, map->fields, map->nfields * sizeof(CdcField));
+		pfree(map->fields);
+		pfree(map->table);
+	}
+	map->fields = fields;
+	map->mask = map->maxfields * 2 - 1;
+	map->table = MemoryContextAllocZero(rel->context,
+										(map->mask + 1) * sizeof(int32));
+	for (int i = 0; i < map->nfields; i++)
+		*table_place(map, fields[i].name, fields[i].len) = i + 1;
+}
+
+/*
+ * The field called so, looked for where the last row had it, then by its
+ * name, then made.
  */
 static CdcField *
 field_lookup(CdcRelation *rel, CdcFieldMap *map, const CdcEvent *event,
 			 const CdcJsonNode *name, int position)
 {
+	const CdcSchema *schema;
+	MemoryContext old;
 	CdcField   *field;
+	int32	   *place;
 
 	if (position < map->nfields)
 	{
@@ -199,27 +247,22 @@ field_lookup(CdcRelation *rel, CdcFieldMap *map, const CdcEvent *event,
 			memcmp(field->name, name->text, name->len) == 0)
 			return field;
 	}
-	for (int i = 0; i < map->nfields; i++)
-		if (map->fields[i].len == (int32) name->len &&
-			memcmp(map->fields[i].name, name->text, name->len) == 0)
-			return &map->fields[i];
-	if (map->nfields == map->maxfields)
+	if (map->nfields > 0 &&
+		*(place = table_place(map, name->text, name->len)) != 0)
+		return &map->fields[*place - 1];
+	schema = cdc_schema_field(map->schema, name->text, name->len);
+	if (map->nfields >= MAX_FIELDS)
 	{
-		map->maxfields = Max(16, map->maxfields * 2);
-		field = MemoryContextAlloc(rel->context,
-								   map->maxfields * sizeof(CdcField));
-		if (map->nfields > 0)
-		{
-			memcpy(field, map->fields, map->nfields * sizeof(CdcField));
-			pfree(map->fields);
-		}
-		map->fields = field;
+		field = palloc(sizeof(CdcField));
+		cdc_field_resolve(rel, event, name->text, name->len, schema, false, field);
+		return field;
 	}
+	grow_map(rel, map);
 	field = &map->fields[map->nfields];
-	cdc_field_resolve(rel, event, name->text, name->len,
-					  cdc_schema_field(map->schema, name->text, name->len),
-					  false, field);
-	map->nfields++;
+	old = MemoryContextSwitchTo(rel->context);
+	cdc_field_resolve(rel, event, name->text, name->len, schema, false, field);
+	MemoryContextSwitchTo(old);
+	*table_place(map, field->name, field->len) = ++map->nfields;
 	return field;
 }
 
