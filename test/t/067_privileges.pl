@@ -147,17 +147,19 @@ ok_error('b', '42501: role "sink" cannot SET ROLE to "keeper_b"', 'without the r
 is($node->safe_psql('postgres', "SELECT cdc_sink.wait_for_offset('s', 'a', 0, 1)"), 't', 'the other table goes on');
 
 # --- who sees what
-is(as_role('stranger', "SELECT sqlstate, message, detail, hint FROM cdc_sink.pg_stat_cdc_sink_error WHERE topic = 'b'"), '42501|<insufficient privilege>||', 'a stranger does not see what an error says');
+is(as_role('stranger', "SELECT DISTINCT sqlstate, message, detail, hint FROM cdc_sink.pg_stat_cdc_sink_error WHERE topic = 'b'"), '42501|<insufficient privilege>||', 'a stranger does not see what an error says');
 is(as_role('stranger', "SELECT count(*) FROM cdc_sink.pg_stat_cdc_sink_subscription WHERE hint IS NOT NULL"), '0', 'nor hints');
 is(as_role('stranger', "SELECT count(*) FROM cdc_sink.pg_stat_cdc_sink_partition WHERE hint IS NOT NULL"), '0', 'of partitions neither');
-is(as_role('stranger', "SELECT state, state_reason FROM cdc_sink.pg_stat_cdc_sink_subscription"), 'stopped|configuration_error', 'but the state');
+# REVOKE is a change of the catalog, too, at which the worker tries once more
+eval { wait_for(sub { as_role('stranger', 'SELECT state, state_reason FROM cdc_sink.pg_stat_cdc_sink_subscription') eq 'stopped|configuration_error' }, 'the state') };
+is($@, '', 'but the state');
 foreach my $table (qw(subscription mapping position dead_letter moved_row))
 {
 	is(as_role('stranger', "SELECT count(*) FROM cdc_sink.$table"), '0', "and no row of $table");
 }
 foreach my $role ('sink', 'monitor')
 {
-	is(as_role($role, "SELECT message, hint IS NOT NULL FROM cdc_sink.pg_stat_cdc_sink_error WHERE topic = 'b'"), 'role "sink" cannot SET ROLE to "keeper_b"|t', "$role sees it");
+	is(as_role($role, "SELECT DISTINCT message, hint IS NOT NULL FROM cdc_sink.pg_stat_cdc_sink_error WHERE topic = 'b'"), 'role "sink" cannot SET ROLE to "keeper_b"|t', "$role sees it");
 }
 is(as_role('sink', 'SELECT count(*) FROM cdc_sink.position'), '2', 'the owner sees its positions');
 foreach my $call ("disable_subscription('s')", "enable_subscription('s')", "drop_subscription('s')", "alter_subscription('s', new_name => 'mine')", "alter_subscription('s', owner => 'stranger')",
