@@ -23,6 +23,7 @@
 #include "apply_sql.h"
 #include "errors.h"
 #include "moved.h"
+#include "native.h"
 
 /* a run smaller than this is probed at once: a subtransaction costs more */
 #define MIN_PLAIN_INSERT 16
@@ -34,9 +35,16 @@ static uint64
 run_statement(const CdcRun *run, CdcSqlKind statement, CdcEntry **entries,
 			  int nentries)
 {
-	uint64		n = cdc_sql_run(run->rel, statement, run->key, run->set,
-								run->null_keys, entries, nentries);
+	uint64		n;
 
+	if (statement == CDC_STATEMENT_INSERT &&
+		cdc_native_can_insert(run->rel, run->set))
+	{
+		cdc_native_insert(run->rel, entries, nentries);
+		return nentries;
+	}
+	n = cdc_sql_run(run->rel, statement, run->key, run->set, run->null_keys,
+					entries, nentries);
 	cdc_sql_finish();
 	return n;
 }

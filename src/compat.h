@@ -127,4 +127,59 @@ cdc_compat_server_aclcheck(Oid server, Oid role, AclMode mode)
 #endif
 }
 
+#ifdef CDC_COMPAT_EXECUTOR
+#include "executor/executor.h"
+#include "parser/parse_relation.h"
+#include "utils/rel.h"
+
+/*
+ * A result relation for inserts of our own, in the estate's query context:
+ * 16 keeps permissions apart from the range table, 18 wants to know which
+ * relations may be pruned.
+ */
+static inline ResultRelInfo *
+cdc_compat_result_relation(EState *estate, Relation heap)
+{
+	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	ResultRelInfo *info = makeNode(ResultRelInfo);
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(heap);
+	rte->relkind = heap->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+#if PG_VERSION_NUM >= 160000
+	{
+		List	   *permissions = NIL;
+
+		addRTEPermissionInfo(&permissions, rte);
+#if PG_VERSION_NUM >= 180000
+		ExecInitRangeTable(estate, list_make1(rte), permissions,
+						   bms_make_singleton(1));
+#else
+		ExecInitRangeTable(estate, list_make1(rte), permissions);
+#endif
+	}
+#else
+	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+	InitResultRelInfo(info, heap, 1, NULL, 0);
+	MemoryContextSwitchTo(old);
+	return info;
+}
+
+/* Index entries of a new row; 16 added an argument. */
+static inline List *
+cdc_compat_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot,
+							   EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL,
+								 false);
+#else
+	return ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL);
+#endif
+}
+#endif							/* CDC_COMPAT_EXECUTOR */
+
 #endif							/* CDC_COMPAT_H */

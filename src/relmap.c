@@ -153,6 +153,7 @@ load_columns(CdcRelation *rel, Relation heap)
 		column->collation = attr->attcollation;
 		column->notnull = attr->attnotnull;
 		column->identity_always = (attr->attidentity == ATTRIBUTE_IDENTITY_ALWAYS);
+		column->has_default = attr->atthasdef || attr->attidentity != '\0';
 		column->meta = meta_column(column->name);
 		rel->has_meta |= (column->meta != CDC_META_NONE);
 		rel->has_toastable |= (attr->attlen == -1);

@@ -43,6 +43,7 @@ typedef struct CdcColumn
 	Oid			collation;
 	bool		notnull;
 	bool		identity_always;
+	bool		has_default;	/* a default or an identity fills it */
 	CdcMetaColumn meta;
 	CdcConversion *meta_conv;	/* of a metadata column, made on first use */
 } CdcColumn;
@@ -121,6 +122,14 @@ typedef struct CdcPlan
 	struct CdcPlan *next;
 } CdcPlan;
 
+/* Can rows be inserted without a statement (native.c)? */
+typedef enum CdcNative
+{
+	CDC_NATIVE_UNKNOWN,
+	CDC_NATIVE_NO,
+	CDC_NATIVE_YES
+} CdcNative;
+
 typedef struct CdcRelation
 {
 	MemoryContext context;
@@ -148,6 +157,9 @@ typedef struct CdcRelation
 	int			probe_runs;		/* insert runs still to be probed before plain
 								 * INSERT is tried again */
 	int			probe_penalty;	/* how many the next clash costs */
+	CdcNative	native;
+	TupleDesc	slot_desc;		/* of slots */
+	struct TupleTableSlot **slots;	/* for native inserts, made on first use */
 	CdcTableCounts counts;		/* of the transaction under way */
 	CdcTableCounts work;		/* of the range under way, see apply.c */
 	struct CdcRelation *next;
