@@ -50,7 +50,9 @@ typedef struct Attempt
 	int			nrecords;
 	CdcEvent   *events;
 	bool	   *decoded;		/* by event */
-	bool		look_ahead;		/* all were decoded before the first is applied */
+	bool		look_ahead;		/* all are decoded, and stay */
+	bool		recycle;		/* the event decoded last is not needed any more */
+	CdcArenaMark mark;			/* where its memory begins */
 	Outcome    *outcomes;		/* by partition */
 	CdcPasses	passes;			/* records passed over */
 	CdcApply	apply;
@@ -78,6 +80,9 @@ decode_one(void *arg, int event)
 
 	if (attempt->decoded[event])
 		return;
+	if (attempt->recycle)
+		cdc_arena_rewind(&pipeline->event_arena, attempt->mark);
+	attempt->mark = cdc_arena_mark(&pipeline->event_arena);
 	if (!pipeline->decoder->decode(pipeline->decode, attempt->records[event],
 								   &pipeline->event_arena,
 								   &attempt->events[event]))
@@ -85,18 +90,23 @@ decode_one(void *arg, int event)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory while decoding a batch")));
 	attempt->decoded[event] = true;
+	attempt->recycle = !attempt->look_ahead &&
+		attempt->events[event].newkey == NULL &&
+		attempt->events[event].oldkey == NULL;
 }
 
 /*
- * Must the events be known before the first is applied?  Otherwise each is
- * decoded when it is routed, while its bytes are at hand in the cache.  A
- * truncate has no key.
+ * Must the events be known before the first is applied, and afterwards?
+ * Otherwise each is decoded when it is routed, in the memory of the one
+ * before: that stays in the cache.  A truncate has no key.
  */
 static bool
 must_look_ahead(const Attempt *attempt)
 {
 	const CdcPipeline *pipeline = attempt->pipeline;
 
+	if (cdc_policy_has_letters(pipeline))
+		return true;
 	for (int p = 0; p < pipeline->nparts; p++)
 		if (pipeline->parts[p]->skip_offset >= 0 ||
 			pipeline->parts[p]->cause == CDC_HOLD_TRUNCATE)
@@ -108,10 +118,17 @@ must_look_ahead(const Attempt *attempt)
 	return false;
 }
 
-/* Decodes every record that was not. */
+/* Decodes every record, to stay until the attempt ends. */
 static void
 decode_all(Attempt *attempt)
 {
+	if (!attempt->look_ahead)
+	{
+		cdc_arena_reset(&attempt->pipeline->event_arena);
+		memset(attempt->decoded, 0, Max(attempt->nrecords, 1) * sizeof(bool));
+	}
+	attempt->look_ahead = true;
+	attempt->recycle = false;
 	for (int i = 0; i < attempt->nrecords; i++)
 		decode_one(attempt, i);
 }
@@ -612,8 +629,7 @@ cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
 	attempt.nrecords = nrecords;
 	attempt.outcomes = palloc(Max(pipeline->nparts, 1) * sizeof(Outcome));
 	prepare_events(&attempt);
-	attempt.look_ahead = together || must_look_ahead(&attempt);
-	if (attempt.look_ahead)
+	if (together || must_look_ahead(&attempt))
 		decode_all(&attempt);
 	if (together)
 		order_by_source(&attempt);

@@ -145,6 +145,21 @@ cdc_arena_copy(CdcArena *arena, const char *data, size_t len)
 	return copy;
 }
 
+CdcArenaMark
+cdc_arena_mark(const CdcArena *arena)
+{
+	CdcArenaMark mark = {arena->current, arena->next};
+
+	return mark;
+}
+
+void
+cdc_arena_rewind(CdcArena *arena, CdcArenaMark mark)
+{
+	if (arena->current == mark.chunk)
+		arena->next = mark.next;
+}
+
 void
 cdc_arena_reset(CdcArena *arena)
 {

@@ -38,6 +38,18 @@ extern char *cdc_arena_copy(CdcArena *arena, const char *data, size_t len);
 extern char *cdc_arena_reserve(CdcArena *arena, size_t size);
 /* Takes the first used bytes of what cdc_arena_reserve returned. */
 extern void cdc_arena_commit(CdcArena *arena, size_t used);
+/*
+ * A place in the arena, and going back to it: what was allocated since is
+ * gone.  Does nothing where the arena has grown by a chunk since.
+ */
+typedef struct CdcArenaMark
+{
+	CdcArenaChunk *chunk;
+	char	   *next;
+} CdcArenaMark;
+
+extern CdcArenaMark cdc_arena_mark(const CdcArena *arena);
+extern void cdc_arena_rewind(CdcArena *arena, CdcArenaMark mark);
 /* Empties the arena; keeps its last chunk unless that is larger than 4 MB. */
 extern void cdc_arena_reset(CdcArena *arena);
 /* Gives everything back. */

@@ -90,6 +90,14 @@ cdc_policy_init(CdcPasses *passes, CdcPipeline *pipeline,
 	passes->reasons = palloc0(Max(nevents, 1));
 }
 
+/* cdc_policy_has_letters: see policy.h. */
+bool
+cdc_policy_has_letters(const CdcPipeline *pipeline)
+{
+	return pipeline->letters == NULL ||
+		hash_get_num_entries(pipeline->letters->keys) > 0;
+}
+
 /* The mapping that an event is for, or NULL. */
 static const CdcMapping *
 mapping_of(const CdcPasses *passes, const CdcEvent *event)

@@ -86,4 +86,7 @@ cdc_policy_passed(const CdcPasses *passes, int event)
 	return passes->reasons[event] != CDC_PASS_NONE;
 }
 
+/* May a batch have to do with open dead letters?  True until they were read. */
+extern bool cdc_policy_has_letters(const CdcPipeline *pipeline);
+
 #endif							/* CDC_POLICY_H */
