@@ -10,6 +10,7 @@
 #ifndef CDC_ERRORS_H
 #define CDC_ERRORS_H
 
+#include "compat.h"
 #include "event.h"
 
 typedef enum CdcErrorClass

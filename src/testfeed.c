@@ -81,7 +81,7 @@ bytes(CdcPipeline *pipeline, const CdcJsonNode *node)
 	{
 		const CdcJsonNode *b64 = member(node, "b64");
 		int			max = pg_b64_dec_len(b64->len);
-		char	   *decoded = palloc(max + 1);
+		void	   *decoded = palloc(max + 1);	/* signed or not, by version */
 
 		result.len = pg_b64_decode(b64->text, b64->len, decoded, max);
 		if (result.len < 0)
