@@ -21,7 +21,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 # what a Debian release calls its PostgreSQL; PG_MAJOR or PG_CONFIG choose another one
 DEBIAN_PG_MAJOR = {"12": "15", "13": "17"}
 BUILD_PACKAGES = ["gcc", "g++", "make", "pkg-config", "librdkafka-dev", "libsimdjson-dev"]
-RUN_PACKAGES = ["kcat", "maven", "openjdk-17-jre-headless"]
+KAFKA_PACKAGES = ["kcat", "maven", "default-jre-headless"]
 TEST_PACKAGES = ["clang", "git", "perl", "libipc-run-perl", "python3-confluent-kafka", "openssl"]
 
 
@@ -52,7 +52,7 @@ def pg_dir(pg_config, what):
 
 def missing_packages(names):
     """Those of names that dpkg does not hold installed. A JRE or Maven that came another way is as good as the package."""
-    have = {"openjdk-17-jre-headless": "java", "maven": "mvn", "gcc": "gcc", "g++": "g++", "make": "make", "git": "git",
+    have = {"default-jre-headless": "java", "maven": "mvn", "gcc": "gcc", "g++": "g++", "make": "make", "git": "git",
             "clang": "clang", "perl": "perl", "openssl": "openssl", "kcat": "kcat", "pkg-config": "pkg-config"}
     query = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names],
                            text=True, capture_output=True).stdout
@@ -65,9 +65,9 @@ def known_packages(names):
     return [n for n in names if subprocess.run(["apt-cache", "show", n], capture_output=True).returncode == 0]
 
 
-def install_packages(for_tests=False):
+def install_packages(for_tests=False, kafka=True):
     """Installs with apt-get what is missing; as root, or through sudo. Without apt-get the reader is told what is needed."""
-    names = BUILD_PACKAGES + RUN_PACKAGES + (TEST_PACKAGES if for_tests else [])
+    names = BUILD_PACKAGES + (KAFKA_PACKAGES if kafka else []) + (TEST_PACKAGES if for_tests else [])
     pg = find_pg_config()
     major = os.environ.get("PG_MAJOR") or DEBIAN_PG_MAJOR.get(os_release().get("VERSION_ID", ""))
     if pg is None:

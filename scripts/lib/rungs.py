@@ -68,7 +68,7 @@ class Ladder:
         """What TAP tests and runners find in their environment."""
         perl = [self.path("test/perl"), os.path.join(self.pgxs, "src/test/perl")]
         return {"PATH": self.bin + os.pathsep + os.environ["PATH"], "PG_CONFIG": self.pg_config, "PERL5LIB": os.pathsep.join(perl),
-                "PG_REGRESS": os.path.join(self.pgxs, "src/test/regress/pg_regress"), "CDC_SINK_PIPELINE": self.jars,
+                "PG_REGRESS": os.path.join(self.pgxs, "src/test/regress/pg_regress"), "CDC_SINK_PIPELINE": self.jars or "",
                 "CDC_SINK_SOURCE": self.src, "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8",
                 # the longest that a test waits for a condition: slow machines need it, fast ones never reach it
                 "PG_TEST_TIMEOUT_DEFAULT": os.environ.get("PG_TEST_TIMEOUT_DEFAULT", "120")}
