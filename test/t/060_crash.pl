@@ -66,15 +66,17 @@ sub set_debug_point
 	my $point = shift;
 	$node->safe_psql('postgres', "ALTER SYSTEM SET cdc_sink.debug_fail_at = '$point'");
 	$node->reload;
+	wait_for(sub { $node->safe_psql('postgres', 'SHOW cdc_sink.debug_fail_at') eq $point }, 'the server reads its settings');
 	return;
 }
 
-# Workers fall at a place in the code, over and over.
+# Workers fall at a place in the code, over and over: with records that come then, as those of before may be through.
 sub fail_at
 {
 	my $point = shift;
 	my $log = -s $node->logfile;
 	set_debug_point($point);
+	write_records($_) foreach @tables;
 	wait_for(sub { (() = slurp_file($node->logfile, $log) =~ /stopped at debug point "$point"/g) >= 5 }, "falls at $point");
 	return;
 }
