@@ -28,6 +28,7 @@
 #define METADATA_MISSING_MS 500
 #define ENDS_MS				1000
 #define ENDS_IDLE_MS		10000
+#define ENDS_ACTIVE_US		INT64CONST(60000000)
 #define QUESTION_MS			5000
 #define GATHERED_MS			10000
 
@@ -595,9 +596,20 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 		return true;
 	if (!now && !pipeline->ends_wanted && time < consumer->next_ends)
 		return false;
-	/* ends of topics that bring nothing new are asked for less often */
-	consumer->next_ends = TimestampTzPlusMilliseconds(time, consumer->active ?
-													  ENDS_MS : ENDS_IDLE_MS);
+	/*
+	 * The answer comes behind the fetch that waits for new records on the
+	 * same connection, so nobody asks while records flow: the watermark that
+	 * each fetch brings will do until then.
+	 */
+	consumer->next_ends = TimestampTzPlusMilliseconds(time, ENDS_MS);
+	if (!now && !pipeline->ends_wanted && consumer->active &&
+		time < consumer->ends_time + ENDS_ACTIVE_US)
+	{
+		consumer->active = false;
+		return false;
+	}
+	if (!consumer->active)
+		consumer->next_ends = TimestampTzPlusMilliseconds(time, ENDS_IDLE_MS);
 	consumer->active = false;
 	ends = palloc(pipeline->nparts * sizeof(CdcTopicPartition));
 	for (int i = 0; i < pipeline->nparts; i++)

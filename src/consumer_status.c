@@ -117,6 +117,7 @@ partition_status(CdcConsumer *consumer, const CdcPartition *part,
 	status->pid = MyProcPid;
 	status->next_offset = part->next_offset;
 	status->end_offset = part->end_offset;
+	status->high_watermark = -1;
 	status->low_watermark = part->low_watermark;
 	if (cdc_kafka_watermarks(consumer->kafka, part->topic, part->partition,
 							 &low, &high) && low >= 0)
@@ -149,6 +150,7 @@ partition_status(CdcConsumer *consumer, const CdcPartition *part,
 	{
 		status->state = progress_state(consumer, part);
 		status->hint[0] = '\0';
+		status->high_watermark = high;
 	}
 }
 
@@ -215,7 +217,9 @@ cdc_consumer_publish(CdcConsumer *consumer, char *reason, char *hint)
 		partition_status(consumer, part, &status);
 		/* a watermark carries the time it was learned */
 		status.watermark_time = part->end_serial != 0 &&
-			part->end_serial == pipeline->ends_serial ? consumer->ends_time : time;
+			part->end_serial == pipeline->ends_serial ? Max(time, consumer->ends_time) : time;
+		if (status.high_watermark > consumer->published[i].high_watermark)
+			status.watermark_time = GetCurrentTimestamp();
 		if (memcmp(&status, &consumer->published[i], sizeof(status)) != 0)
 		{
 			cdc_partition_report(part->topic, part->partition, &status);

@@ -53,6 +53,8 @@ static const FixedProperty default_properties[] = {
 	/* reaching this limit stops fetching for 1 s; kbytes bound the memory */
 	{"queued.min.messages", "10000000", false},
 	{"fetch.queue.backoff.ms", "10", true},
+	/* questions wait behind an idle fetch: wait_for_catchup is as slow as this */
+	{"fetch.wait.max.ms", "250", false},
 	{"fetch.max.bytes", "16777216", false},
 	{"fetch.error.backoff.ms", "200", false},
 	{"topic.metadata.refresh.interval.ms", "10000", false},

@@ -115,6 +115,7 @@ typedef struct CdcPartitionStatus
 	int64		next_offset;	/* committed; -1: no position yet */
 	int64		low_watermark;	/* -1: unknown */
 	int64		end_offset;		/* last stable offset; -1: unknown */
+	int64		high_watermark; /* as the last fetch told it, for the view; -1 */
 	TimestampTz watermark_time;
 	uint64		end_request;	/* the wait_for_catchup that end_offset
 								 * answers (slot's end_request at that time) */

@@ -342,7 +342,8 @@ partition_row(FunctionCallInfo fcinfo, const CdcCopy *copy, CdcSlot *slot,
 	put_text(&row, sees_texts(slot->owner) ? summary.hint : NULL);
 	put_offset(&row, status->next_offset);
 	put_offset(&row, status->low_watermark);
-	put_offset(&row, status->end_offset);
+	/* between two askings the fetched watermark knows more */
+	put_offset(&row, Max(status->end_offset, status->high_watermark));
 	put_time(&row, status->watermark_time);
 	if (status->last_ts_ms < 0)
 		put_time(&row, 0);
