@@ -31,7 +31,7 @@ foreach my $mode ('fast', 'smart', 'immediate')
 foreach my $i (1 .. 5)
 {
 	my $start = time;
-	$node->restart('fast');
+	$node->restart;
 	cmp_ok(time - $start, '<', 10, 'a restart while workers come up');
 }
 ok_no_crash($node, stops => 1);
