@@ -195,6 +195,16 @@ overall_status(CdcConsumer *consumer, CdcState *worst, char *reason,
 		worsen(worst, reason, hint, CDC_STATE_STARTING, "connecting", "");
 }
 
+/* Where nothing else is to be said: what the library's release is known for. */
+static void
+warn_of_library(char *hint)
+{
+	const char *warning = cdc_kafka_library_warning();
+
+	if (hint[0] == '\0' && warning != NULL)
+		snprintf(hint, CDC_HINT_LEN, "%s.", warning);
+}
+
 /*
  * cdc_consumer_publish: see consumer.h.  reason and hint have CDC_REASON_LEN
  * and CDC_HINT_LEN bytes.
@@ -229,5 +239,6 @@ cdc_consumer_publish(CdcConsumer *consumer, char *reason, char *hint)
 			worsen(&worst, reason, hint, status.state, status.reason, status.hint);
 	}
 	overall_status(consumer, &worst, reason, hint);
+	warn_of_library(hint);
 	return worst;
 }
