@@ -62,7 +62,7 @@ extern CdcPartitionEnds *cdc_oneshot_positions(const CdcSubscription *subscripti
 											   const CdcPlace *place, int *n);
 
 /*
- * Implemented in worker.c; runs in the one-shot worker, connected to the
+ * Implemented in run_batches.c; runs in the one-shot worker, connected to the
  * database as the subscription's owner, signals unblocked, no transaction.
  * Applies the subscription up to the end as it is at start, at most
  * max_batches (-1: any number) and timeout_ms (-1: any time); errors are

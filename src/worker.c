@@ -13,13 +13,7 @@
  */
 #include "postgres.h"
 
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
-
 #include "access/xact.h"
-#include "commands/dbcommands.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -27,7 +21,6 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
-#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -35,7 +28,7 @@
 #include "compat.h"
 #include "consumer.h"
 #include "guc.h"
-#include "oneshot.h"
+#include "session.h"
 #include "shmem.h"
 
 #define DDL_MS			1000
@@ -85,63 +78,6 @@ watch_ddl(void)
 	for (size_t i = 0; i < lengthof(caches); i++)
 		CacheRegisterSyscacheCallback(caches[i], syscache_callback, (Datum) 0);
 	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
-}
-
-/*
- * Pins every setting that could change what a row means or how long we wait,
- * whatever the role, the database or the server say.
- */
-static void
-pin_settings(void)
-{
-	static const char *const settings[][2] = {
-		{"role", "none"},
-		{"search_path", ""},
-		{"session_replication_role", "replica"},
-		{"row_security", "off"},
-		{"default_transaction_isolation", "read committed"},
-		{"default_transaction_read_only", "off"},
-		{"default_transaction_deferrable", "off"},
-		{"statement_timeout", "0"},
-		{"idle_in_transaction_session_timeout", "0"},
-		{"idle_session_timeout", "0"},
-		{"lock_timeout", "1000"},
-		{"DateStyle", "ISO, MDY"},
-		{"IntervalStyle", "postgres"},
-		{"TimeZone", "UTC"},
-		{"extra_float_digits", "1"},
-		{"bytea_output", "hex"},
-		{"xmloption", "content"},
-		{"lc_monetary", "C"},
-		{"jit", "off"},
-		{"plan_cache_mode", "auto"},
-	};
-
-	for (size_t i = 0; i < lengthof(settings); i++)
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
-#if PG_VERSION_NUM >= 170000
-	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
-#endif
-	SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_SUSET,
-					PGC_S_OVERRIDE);
-}
-
-/* Settings that the subscription's options choose. */
-static void
-apply_options(const CdcSubscription *subscription)
-{
-	static const char *const levels[] = {"off", "local", "remote_write", "on",
-	"remote_apply"};
-
-	SetConfigOption("synchronous_commit",
-					levels[subscription->options.synchronous_commit], PGC_SUSET,
-					PGC_S_OVERRIDE);
-	SetConfigOption("session_replication_role",
-					subscription->options.replica_role ? "replica" : "origin",
-					PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("application_name",
-					psprintf("cdc_sink %s", subscription->name), PGC_USERSET,
-					PGC_S_OVERRIDE);
 }
 
 /* Puts trouble into the list of errors; repeated ones take one place. */
@@ -276,7 +212,7 @@ open_consumer(Worker *worker)
 		if (worker->consumer == NULL)
 			proc_exit(0);
 		StartTransactionCommand();
-		apply_options(worker->consumer->subscription);
+		cdc_session_apply_options(worker->consumer->subscription);
 		CommitTransactionCommand();
 	}
 	PG_CATCH();
@@ -519,21 +455,6 @@ turn(Worker *worker)
 	worker->busy = step == CDC_STEP_DONE;
 }
 
-/*
- * Lets malloc keep what a batch has freed for the next one: giving pages back
- * to the kernel after each batch and faulting them in again cost a quarter of
- * the worker's time.  Bounded, so that a large batch still gives back.
- */
-static void
-keep_memory(void)
-{
-#ifdef __GLIBC__
-	mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
-	mallopt(M_TRIM_THRESHOLD, 48 * 1024 * 1024);
-	mallopt(M_TOP_PAD, 1024 * 1024);
-#endif
-}
-
 /* Session of a worker: signals, connection, settings. */
 static void
 start_session(Oid dboid, Oid owner)
@@ -544,11 +465,11 @@ start_session(Oid dboid, Oid owner)
 	BackgroundWorkerInitializeConnectionByOid(dboid, owner,
 											  CDC_WORKER_CONNECT_FLAGS);
 	StartTransactionCommand();
-	pin_settings();
+	cdc_session_pin();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(TopMemoryContext);
 	watch_ddl();
-	keep_memory();
+	cdc_session_keep_memory();
 }
 
 /*
@@ -587,109 +508,4 @@ cdc_apply_main(Datum slot_index)
 			cdc_debug_point("connected");
 		wait_for_work(&worker);
 	}
-}
-
-/* Have all partitions reached the ends that stood at the start? */
-static bool
-reached(const CdcPipeline *pipeline, const int64 *goals)
-{
-	for (int i = 0; i < pipeline->nparts; i++)
-		if (!pipeline->parts[i]->disabled &&
-			pipeline->parts[i]->next_offset < goals[i])
-			return false;
-	return true;
-}
-
-/* ERROR in the caller of run_batches: why a partition stopped. */
-static void
-raise_stop(const CdcPipeline *pipeline)
-{
-	for (int i = 0; i < pipeline->nparts; i++)
-	{
-		const CdcPartition *part = pipeline->parts[i];
-
-		if (part->mode != CDC_PARTITION_STOPPED)
-			continue;
-		ereport(ERROR,
-				(errcode(part->sqlstate ? part->sqlstate : ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("partition %d of topic \"%s\" is stopped at offset " INT64_FORMAT ": %s",
-						part->partition, part->topic, part->next_offset,
-						part->message[0] ? part->message : part->reason),
-				 part->detail[0] ? errdetail_internal("%s", part->detail) : 0,
-				 errhint("%s", part->hint)));
-	}
-}
-
-/* One turn of run_batches; false when nothing moved. */
-static bool
-batch_turn(CdcConsumer *consumer)
-{
-	CdcPipeline *pipeline = consumer->pipeline;
-	CdcStep		step;
-
-	cdc_consumer_pull(consumer);
-	step = cdc_pipeline_step(pipeline);
-	if (step == CDC_STEP_RETRY)
-		cdc_failure_throw(pipeline->failure);
-	if (step == CDC_STEP_FENCED)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("subscription \"%s\" is consumed by another worker",
-						consumer->subscription->name)));
-	raise_stop(pipeline);
-	cdc_consumer_assign(consumer);
-	(void) cdc_consumer_learn_ends(consumer, false);
-	return step == CDC_STEP_DONE;
-}
-
-/*
- * cdc_worker_run_batches: see oneshot.h.
- */
-void
-cdc_worker_run_batches(int64 subid, int max_batches, int64 timeout_ms)
-{
-	Worker		worker;
-	CdcConsumer *consumer;
-	TimestampTz start = GetCurrentTimestamp();
-	int64	   *goals;
-	int			done = 0;
-
-	StartTransactionCommand();
-	pin_settings();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(TopMemoryContext);
-	memset(&worker, 0, sizeof(worker));
-	worker.waits_fd = -1;
-	worker.consumer = consumer = cdc_consumer_open(subid, 0, 1, true, NULL);
-	if (consumer == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("subscription does not exist any more")));
-	StartTransactionCommand();
-	apply_options(consumer->subscription);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(TopMemoryContext);
-	(void) cdc_consumer_discover(consumer, true);
-	if (!cdc_consumer_learn_ends(consumer, true))
-	{
-		cdc_kafka_status(consumer->kafka, &consumer->status);
-		ereport(ERROR,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("the brokers did not say where the topics end"),
-				 errdetail_internal("%s", consumer->status.message)));
-	}
-	goals = palloc(Max(consumer->pipeline->nparts, 1) * sizeof(int64));
-	for (int i = 0; i < consumer->pipeline->nparts; i++)
-		goals[i] = consumer->pipeline->parts[i]->end_offset;
-	while (!reached(consumer->pipeline, goals) &&
-		   (max_batches < 0 || done < max_batches) &&
-		   (timeout_ms < 0 ||
-			!TimestampDifferenceExceeds(start, GetCurrentTimestamp(), timeout_ms)))
-	{
-		CHECK_FOR_INTERRUPTS();
-		worker.busy = batch_turn(consumer);
-		done += worker.busy;
-		wait_for_work(&worker);
-	}
-	cdc_consumer_close(consumer);
 }

@@ -1,0 +1,137 @@
+/*-------------------------------------------------------------------------
+ *
+ * run_batches.c
+ *		Body of cdc_sink.run_batches: a subscription applied by hand.
+ *
+ * Floor 10.  Runs in a one-shot worker for which the caller waits; what the
+ * apply worker would show in the views is raised here instead.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "consumer.h"
+#include "oneshot.h"
+#include "session.h"
+
+/* Have all partitions reached the ends that stood at the start? */
+static bool
+reached(const CdcPipeline *pipeline, const int64 *goals)
+{
+	for (int i = 0; i < pipeline->nparts; i++)
+		if (!pipeline->parts[i]->disabled &&
+			pipeline->parts[i]->next_offset < goals[i])
+			return false;
+	return true;
+}
+
+/* ERROR in the caller of run_batches: why a partition stopped. */
+static void
+raise_stop(const CdcPipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		const CdcPartition *part = pipeline->parts[i];
+
+		if (part->mode != CDC_PARTITION_STOPPED)
+			continue;
+		ereport(ERROR,
+				(errcode(part->sqlstate ? part->sqlstate : ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("partition %d of topic \"%s\" is stopped at offset " INT64_FORMAT ": %s",
+						part->partition, part->topic, part->next_offset,
+						part->message[0] ? part->message : part->reason),
+				 part->detail[0] ? errdetail_internal("%s", part->detail) : 0,
+				 errhint("%s", part->hint)));
+	}
+}
+
+/* One turn of run_batches; false when nothing moved. */
+static bool
+batch_turn(CdcConsumer *consumer)
+{
+	CdcPipeline *pipeline = consumer->pipeline;
+	CdcStep		step;
+
+	cdc_consumer_pull(consumer);
+	step = cdc_pipeline_step(pipeline);
+	if (step == CDC_STEP_RETRY)
+		cdc_failure_throw(pipeline->failure);
+	if (step == CDC_STEP_FENCED)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("subscription \"%s\" is consumed by another worker",
+						consumer->subscription->name)));
+	raise_stop(pipeline);
+	cdc_consumer_assign(consumer);
+	(void) cdc_consumer_learn_ends(consumer, false);
+	return step == CDC_STEP_DONE;
+}
+
+/* Waits until the client has something, or a question may be due. */
+static void
+wait_for_records(CdcConsumer *consumer)
+{
+	static uint32 wait_event = 0;
+
+	(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE |
+							 WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 cdc_kafka_wakeup_fd(consumer->kafka), 100,
+							 cdc_compat_wait_event(&wait_event, "CdcSinkBatches"));
+	ResetLatch(MyLatch);
+}
+
+/*
+ * cdc_worker_run_batches: see oneshot.h.
+ */
+void
+cdc_worker_run_batches(int64 subid, int max_batches, int64 timeout_ms)
+{
+	CdcConsumer *consumer;
+	TimestampTz start = GetCurrentTimestamp();
+	int64	   *goals;
+	int			done = 0;
+
+	StartTransactionCommand();
+	cdc_session_pin();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+	consumer = cdc_consumer_open(subid, 0, 1, true, NULL);
+	if (consumer == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("subscription does not exist any more")));
+	StartTransactionCommand();
+	cdc_session_apply_options(consumer->subscription);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+	(void) cdc_consumer_discover(consumer, true);
+	if (!cdc_consumer_learn_ends(consumer, true))
+	{
+		cdc_kafka_status(consumer->kafka, &consumer->status);
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("the brokers did not say where the topics end"),
+				 errdetail_internal("%s", consumer->status.message)));
+	}
+	goals = palloc(Max(consumer->pipeline->nparts, 1) * sizeof(int64));
+	for (int i = 0; i < consumer->pipeline->nparts; i++)
+		goals[i] = consumer->pipeline->parts[i]->end_offset;
+	while (!reached(consumer->pipeline, goals) &&
+		   (max_batches < 0 || done < max_batches) &&
+		   (timeout_ms < 0 ||
+			!TimestampDifferenceExceeds(start, GetCurrentTimestamp(), timeout_ms)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (batch_turn(consumer))
+			done++;
+		else
+			wait_for_records(consumer);
+	}
+	cdc_consumer_close(consumer);
+}

@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.h
+ *		Settings of the session in which rows are applied.
+ *
+ * Floor 9.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CDC_SESSION_H
+#define CDC_SESSION_H
+
+#include "catalog.h"
+
+/* Both need a transaction. */
+extern void cdc_session_pin(void);
+extern void cdc_session_apply_options(const CdcSubscription *subscription);
+/* Once a process. */
+extern void cdc_session_keep_memory(void);
+
+#endif							/* CDC_SESSION_H */
