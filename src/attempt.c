@@ -429,10 +429,10 @@ try_transaction(Attempt *attempt, bool isolated)
 	return failure;
 }
 
-/* The partition stops before a record: where, why, and what to do. */
-static void
-stop_partition(CdcPipeline *pipeline, CdcPartition *part,
-			   const CdcRecord *record, const CdcFailure *failure)
+/* cdc_pipeline_stop: see pipeline.h. */
+void
+cdc_pipeline_stop(CdcPipeline *pipeline, CdcPartition *part,
+				  const CdcRecord *record, const CdcFailure *failure)
 {
 	part->mode = CDC_PARTITION_STOPPED;
 	part->error_class = failure->class;
@@ -519,7 +519,7 @@ settle_partition(Attempt *attempt, CdcPartition *part, bool was_fresh)
 	}
 	else
 	{
-		stop_partition(pipeline, part, attempt->records[outcome->event],
+		cdc_pipeline_stop(pipeline, part, attempt->records[outcome->event],
 					   outcome->failure);
 		cdc_partition_rewind(part);
 	}

@@ -94,6 +94,13 @@ extern bool cdc_pipeline_full(const CdcPipeline *pipeline);
 extern CdcStep cdc_pipeline_step(CdcPipeline *pipeline);
 /* The ends of all partitions were asked for again (end_offset, end_serial). */
 extern void cdc_pipeline_ends_learned(CdcPipeline *pipeline);
+/*
+ * Stops a partition before a record: state, error list and log say where,
+ * why, and what to do.  Of the record only its coordinates are read.
+ */
+extern void cdc_pipeline_stop(CdcPipeline *pipeline, CdcPartition *part,
+							  const CdcRecord *record,
+							  const CdcFailure *failure);
 /* Lets stopped partitions of these error classes try again. */
 extern void cdc_pipeline_resume(CdcPipeline *pipeline, bool data_errors);
 

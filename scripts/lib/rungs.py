@@ -97,6 +97,12 @@ def floors(ladder):
     return ladder.tally.tap("floors", out, code)
 
 
+def reasons(ladder):
+    """The states page lists the reasons of the code."""
+    out, code = ladder.run([os.path.join(ladder.src, "test", "reasons")], 60)
+    return ladder.tally.tap("reasons", out, code)
+
+
 def reference_tables(ladder):
     """The tables of README and docs are those of the code."""
     out, code = ladder.run(["scripts/gen-reference", "--check"], 60)
