@@ -15,8 +15,8 @@ from servers import Postgres, free_port
 from tally import last_lines
 
 STRICT = "-Wall -Wextra -Wno-unused-parameter -Werror"
-# options that Debian's PostgreSQL was built with and clang does not know
-CLANG_LENIENT = " -Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-unused-command-line-argument"
+# options that a package's PostgreSQL was built with: those that clang does not know, and gcc's link-time optimization
+CLANG_LENIENT = " -fno-lto -Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-unused-command-line-argument"
 
 
 # lines of a TAP test's log that only say how its servers came and went
@@ -279,6 +279,20 @@ def mutants(ladder):
     done = subprocess.run([sys.executable, os.path.join(machine.ROOT, "test", "mutants")], text=True, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=7200)
     return ladder.tally.tap("mutants", done.stdout, done.returncode)
+
+
+def majors(ladder):
+    """The other majors of PostgreSQL, each in a release of Debian or Ubuntu that has it."""
+    done = []
+    for major in sorted({"16", "17", "18"} - {str(ladder.major)}):
+        p = subprocess.run([sys.executable, os.path.join(machine.ROOT, "scripts", "check-major"), major], text=True,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=3600)
+        if p.returncode == 77:
+            ladder.tally.skip(f"PostgreSQL {major}", last_lines(p.stdout, 1).strip())
+        else:
+            ladder.tally.check(f"PostgreSQL {major}", p.returncode == 0, last_lines(p.stdout, 60))
+            done.append(major)
+    return ", ".join(done) or "none"
 
 
 def perl_tap(ladder):
