@@ -21,46 +21,19 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "attempt_internal.h"
 #include "guc.h"
 #include "moved.h"
 #include "order.h"
-#include "pipeline_internal.h"
-#include "policy.h"
 #include "position.h"
 #include "shmem.h"
 
 /* XX errors in a row before the culprit is looked for and stopped */
 #define INTERNAL_TRIES 5
 
-/* What became of a partition in an attempt. */
-typedef struct Outcome
-{
-	bool		touched;		/* records of it were tried */
-	bool		stays;			/* before event, held or stopped */
-	CdcHoldCause cause;			/* NONE: stopped */
-	int			event;
-	CdcFailure *failure;
-	int64		next_offset;	/* what the position becomes */
-} Outcome;
-
-typedef struct Attempt
-{
-	CdcPipeline *pipeline;
-	const CdcRecord **records;
-	int			nrecords;
-	CdcEvent   *events;
-	bool	   *decoded;		/* by event */
-	bool		look_ahead;		/* all are decoded, and stay */
-	bool		recycle;		/* the event decoded last is not needed any more */
-	CdcArenaMark mark;			/* where its memory begins */
-	Outcome    *outcomes;		/* by partition */
-	CdcPasses	passes;			/* records passed over */
-	CdcApply	apply;
-} Attempt;
-
 /* Makes room for the events; none is decoded yet. */
 static void
-prepare_events(Attempt *attempt)
+prepare_events(CdcAttempt *attempt)
 {
 	int			n = Max(attempt->nrecords, 1);
 
@@ -75,7 +48,7 @@ prepare_events(Attempt *attempt)
 static void
 decode_one(void *arg, int event)
 {
-	Attempt    *attempt = arg;
+	CdcAttempt    *attempt = arg;
 	CdcPipeline *pipeline = attempt->pipeline;
 
 	if (attempt->decoded[event])
@@ -101,7 +74,7 @@ decode_one(void *arg, int event)
  * before: that stays in the cache.  A truncate has no key.
  */
 static bool
-must_look_ahead(const Attempt *attempt)
+must_look_ahead(const CdcAttempt *attempt)
 {
 	const CdcPipeline *pipeline = attempt->pipeline;
 
@@ -120,7 +93,7 @@ must_look_ahead(const Attempt *attempt)
 
 /* Decodes every record, to stay until the attempt ends. */
 static void
-decode_all(Attempt *attempt)
+decode_all(CdcAttempt *attempt)
 {
 	if (!attempt->look_ahead)
 	{
@@ -138,7 +111,7 @@ decode_all(Attempt *attempt)
  * is known: then nothing waits for a change that comes later in the batch.
  */
 static void
-order_by_source(Attempt *attempt)
+order_by_source(CdcAttempt *attempt)
 {
 	int			n = attempt->nrecords;
 	int		   *order = palloc(Max(n, 1) * sizeof(int));
@@ -157,11 +130,11 @@ order_by_source(Attempt *attempt)
 }
 
 /* Is the event one at which its partition stays, or behind it? */
-static bool
-stays(void *arg, int event)
+bool
+cdc_attempt_stays(void *arg, int event)
 {
-	Attempt    *attempt = arg;
-	const Outcome *outcome = &attempt->outcomes[attempt->records[event]->part];
+	CdcAttempt    *attempt = arg;
+	const CdcOutcome *outcome = &attempt->outcomes[attempt->records[event]->part];
 
 	return outcome->stays && event >= outcome->event;
 }
@@ -170,9 +143,9 @@ stays(void *arg, int event)
 static bool
 left_out(void *arg, int event)
 {
-	Attempt    *attempt = arg;
+	CdcAttempt    *attempt = arg;
 
-	return stays(arg, event) || cdc_policy_passed(&attempt->passes, event);
+	return cdc_attempt_stays(arg, event) || cdc_policy_passed(&attempt->passes, event);
 }
 
 /* Why a failure of one record may be a matter of order, or NONE. */
@@ -199,9 +172,9 @@ hold_cause(const CdcPipeline *pipeline, const CdcPartition *part,
 static void
 culprit(void *arg, int event, CdcFailure *failure)
 {
-	Attempt    *attempt = arg;
+	CdcAttempt    *attempt = arg;
 	int			part = attempt->records[event]->part;
-	Outcome    *outcome = &attempt->outcomes[part];
+	CdcOutcome    *outcome = &attempt->outcomes[part];
 	CdcHoldCause cause = hold_cause(attempt->pipeline,
 									attempt->pipeline->parts[part], failure);
 
@@ -216,7 +189,7 @@ culprit(void *arg, int event, CdcFailure *failure)
 
 /* Does the attempt hold every record of the partition that was read? */
 static bool
-whole_backlog(const Attempt *attempt, const CdcPartition *part)
+whole_backlog(const CdcAttempt *attempt, const CdcPartition *part)
 {
 	int64		last = -1;
 
@@ -237,21 +210,21 @@ whole_backlog(const Attempt *attempt, const CdcPartition *part)
  * and gaps, to where the log was read.
  */
 static void
-store_positions(Attempt *attempt)
+store_positions(CdcAttempt *attempt)
 {
 	CdcPipeline *pipeline = attempt->pipeline;
 
 	for (int i = 0; i < attempt->nrecords; i++)
 	{
-		Outcome    *outcome = &attempt->outcomes[attempt->records[i]->part];
+		CdcOutcome    *outcome = &attempt->outcomes[attempt->records[i]->part];
 
-		if (!stays(attempt, i))
+		if (!cdc_attempt_stays(attempt, i))
 			outcome->next_offset = attempt->records[i]->offset + 1;
 	}
 	for (int p = 0; p < pipeline->nparts; p++)
 	{
 		CdcPartition *part = pipeline->parts[p];
-		Outcome    *outcome = &attempt->outcomes[p];
+		CdcOutcome    *outcome = &attempt->outcomes[p];
 
 		if (part->stale || part->disabled || part->mode == CDC_PARTITION_STOPPED)
 			continue;
@@ -281,10 +254,10 @@ constraints_immediate(void)
 
 /* Makes the outcomes of a new transaction. */
 static void
-begin_outcomes(Attempt *attempt)
+begin_outcomes(CdcAttempt *attempt)
 {
 	memset(attempt->outcomes, 0,
-		   Max(attempt->pipeline->nparts, 1) * sizeof(Outcome));
+		   Max(attempt->pipeline->nparts, 1) * sizeof(CdcOutcome));
 	attempt->apply.skipped = 0;
 	for (int p = 0; p < attempt->pipeline->nparts; p++)
 		attempt->outcomes[p].next_offset = attempt->pipeline->parts[p]->next_offset;
@@ -294,9 +267,9 @@ begin_outcomes(Attempt *attempt)
 
 /* The partition stays before an event, for a cause that is no failure. */
 static void
-stay_before(Attempt *attempt, int event, CdcHoldCause cause, Oid root)
+stay_before(CdcAttempt *attempt, int event, CdcHoldCause cause, Oid root)
 {
-	Outcome    *outcome = &attempt->outcomes[attempt->records[event]->part];
+	CdcOutcome    *outcome = &attempt->outcomes[attempt->records[event]->part];
 
 	if (left_out(attempt, event))
 		return;
@@ -309,9 +282,9 @@ stay_before(Attempt *attempt, int event, CdcHoldCause cause, Oid root)
 
 /* The truncate's order among the partitions cannot be told: a data error. */
 static void
-stop_truncate(Attempt *attempt, int event)
+stop_truncate(CdcAttempt *attempt, int event)
 {
-	Outcome    *outcome = &attempt->outcomes[attempt->records[event]->part];
+	CdcOutcome    *outcome = &attempt->outcomes[attempt->records[event]->part];
 
 	stay_before(attempt, event, CDC_HOLD_NONE, InvalidOid);
 	if (outcome->event != event)
@@ -328,7 +301,7 @@ stop_truncate(Attempt *attempt, int event)
  * others, and the others' later changes for them (design.md 3.9).
  */
 static void
-gate_truncates(Attempt *attempt)
+gate_truncates(CdcAttempt *attempt)
 {
 	CdcPipeline *pipeline = attempt->pipeline;
 	CdcGate    *gate = attempt->look_ahead ?
@@ -358,7 +331,7 @@ gate_truncates(Attempt *attempt)
 
 /* Work of one transaction, whole or isolated. */
 static void
-transaction_body(Attempt *attempt, bool isolated)
+transaction_body(CdcAttempt *attempt, bool isolated)
 {
 	CdcPipeline *pipeline = attempt->pipeline;
 
@@ -379,7 +352,7 @@ transaction_body(Attempt *attempt, bool isolated)
 	}
 	if (pipeline->sweep)
 		cdc_moved_sweep(pipeline->subscription->name);
-	cdc_policy_finish(&attempt->passes, stays, attempt);
+	cdc_policy_finish(&attempt->passes, cdc_attempt_stays, attempt);
 	store_positions(attempt);
 	cdc_debug_point("before_commit");
 }
@@ -389,7 +362,7 @@ transaction_body(Attempt *attempt, bool isolated)
  * with the transaction aborted.
  */
 static CdcFailure *
-try_transaction(Attempt *attempt, bool isolated)
+try_transaction(CdcAttempt *attempt, bool isolated)
 {
 	CdcPipeline *pipeline = attempt->pipeline;
 	CdcFailure *volatile failure = NULL;
@@ -429,169 +402,9 @@ try_transaction(Attempt *attempt, bool isolated)
 	return failure;
 }
 
-/* cdc_pipeline_stop: see pipeline.h. */
-void
-cdc_pipeline_stop(CdcPipeline *pipeline, CdcPartition *part,
-				  const CdcRecord *record, const CdcFailure *failure)
-{
-	part->mode = CDC_PARTITION_STOPPED;
-	part->error_class = failure->class;
-	part->sqlstate = failure->sqlstate;
-	strlcpy(part->reason, failure->reason ? failure->reason :
-			failure->class == CDC_ERROR_CONFIGURATION ? "configuration_error" :
-			failure->class == CDC_ERROR_INTERNAL ? "internal_error" : "data_error",
-			sizeof(part->reason));
-	snprintf(part->hint, sizeof(part->hint), "%s%sThen call cdc_sink.enable_subscription(%s).",
-			 failure->hint ? failure->hint :
-			 failure->class == CDC_ERROR_DATA ?
-			 "Repair the cause shown in pg_stat_cdc_sink_error, or pass the record with cdc_sink.skip_record." :
-			 "Repair the cause shown in pg_stat_cdc_sink_error.", " ",
-			 quote_literal_cstr(pipeline->subscription->name));
-
-	strlcpy(part->message, failure->message, sizeof(part->message));
-	strlcpy(part->detail, cdc_policy_detail(failure), sizeof(part->detail));
-	cdc_policy_report(pipeline, record, failure, "stop", part->hint);
-	ereport(LOG,
-			(errcode(failure->sqlstate),
-			 errmsg("partition %d of topic \"%s\" is stopped at offset " INT64_FORMAT ": %s",
-					record->partition, record->topic, record->offset,
-					failure->message),
-			 part->detail[0] ? errdetail_internal("%s", part->detail) : 0,
-			 errhint("%s", part->hint)));
-}
-
-/* Keeps what a held partition had read, from its culprit on. */
-static void
-keep_backlog(const Attempt *attempt, CdcPartition *part)
-{
-	CdcPipeline *pipeline = attempt->pipeline;
-
-	for (int i = 0; i < pipeline->nfresh; i++)
-		if (pipeline->fresh[i].part == part->index &&
-			pipeline->fresh[i].offset >= part->next_offset)
-			cdc_partition_hold_record(part, &pipeline->fresh[i]);
-}
-
-/* Drops from a queue what was applied. */
-static void
-drop_applied(CdcPartition *part)
-{
-	int			n = 0;
-
-	while (n < part->nqueue && part->queue[n].offset < part->next_offset)
-		n++;
-	if (n > 0)
-		cdc_partition_drop(part, n);
-}
-
-/* After the commit: the outcome becomes the partition's state. */
-static void
-settle_partition(Attempt *attempt, CdcPartition *part, bool was_fresh)
-{
-	CdcPipeline *pipeline = attempt->pipeline;
-	const Outcome *outcome = &attempt->outcomes[part->index];
-
-	if (outcome->next_offset > part->next_offset)
-		part->progress = pipeline->progress;
-	part->next_offset = outcome->next_offset;
-	cdc_policy_skip_done(&attempt->passes, part);
-	drop_applied(part);
-	if (!outcome->touched)
-		return;
-	if (!outcome->stays)
-	{
-		if (part->mode == CDC_PARTITION_HELD)
-		{
-			if (part->nqueue == 0)
-				cdc_partition_release(part);
-			else
-				part->runnable = true;
-		}
-		return;
-	}
-	if (outcome->cause != CDC_HOLD_NONE)
-	{
-		cdc_hold_before(pipeline, part, outcome->cause,
-						outcome->failure->root_relid,
-						&attempt->events[outcome->event]);
-		if (was_fresh)
-			keep_backlog(attempt, part);
-	}
-	else
-	{
-		cdc_pipeline_stop(pipeline, part, attempt->records[outcome->event],
-					   outcome->failure);
-		cdc_partition_rewind(part);
-	}
-}
-
-/*
- * Did any position move, or any partition stop?  An attempt that only found
- * held partitions held again gives nobody a new chance.
- */
-static bool
-moved_on(const Attempt *attempt)
-{
-	const CdcPipeline *pipeline = attempt->pipeline;
-
-	for (int p = 0; p < pipeline->nparts; p++)
-	{
-		const Outcome *outcome = &attempt->outcomes[p];
-
-		if (outcome->next_offset > pipeline->parts[p]->next_offset ||
-			(outcome->stays && outcome->cause == CDC_HOLD_NONE))
-			return true;
-	}
-	return false;
-}
-
-/* Counts what took effect, and forgets what was tried. */
-static void
-settle(Attempt *attempt)
-{
-	CdcPipeline *pipeline = attempt->pipeline;
-	bool		was_fresh = pipeline->nfresh > 0 && attempt->nrecords > 0 &&
-		attempt->records[0] == &pipeline->fresh[0];
-
-	if (moved_on(attempt))
-	{
-		pipeline->progress++;
-		pipeline->changes++;
-	}
-	pipeline->nrecords = 0;
-	pipeline->nbytes = 0;
-	for (int i = 0; i < attempt->nrecords; i++)
-	{
-		const CdcRecord *record = attempt->records[i];
-
-		if (stays(attempt, i))
-			continue;
-		pipeline->nrecords++;
-		pipeline->nbytes += record->key.len + record->value.len;
-		pipeline->parts[record->part]->last_ts_ms = record->ts_ms;
-	}
-	cdc_slot_count(CDC_COUNT_SKIPPED, attempt->apply.skipped);
-	pipeline->skipped += attempt->apply.skipped;
-	cdc_policy_settle(&attempt->passes);
-	for (int p = 0; p < pipeline->nparts; p++)
-		settle_partition(attempt, pipeline->parts[p], was_fresh);
-	if (was_fresh)
-	{
-		pipeline->nfresh = 0;
-		pipeline->fresh_bytes = 0;
-		pipeline->fresh_since = 0;
-		cdc_arena_reset(&pipeline->arena);
-	}
-	if (pipeline->sweep)
-		cdc_moved_kept = pipeline->sweep = false;
-	else if (cdc_moved_kept)
-		pipeline->kept_serial = Max(pipeline->kept_serial, pipeline->ends_serial);
-	pipeline->internal_tries = 0;
-}
-
 /* Tries whole, then isolated; what it was, as a step. */
 static CdcStep
-run_transactions(Attempt *attempt)
+run_transactions(CdcAttempt *attempt)
 {
 	CdcPipeline *pipeline = attempt->pipeline;
 	CdcFailure *failure = try_transaction(attempt, false);
@@ -620,14 +433,14 @@ CdcStep
 cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
 			bool together)
 {
-	Attempt		attempt;
+	CdcAttempt		attempt;
 	CdcStep		step = CDC_STEP_DONE;
 
 	memset(&attempt, 0, sizeof(attempt));
 	attempt.pipeline = pipeline;
 	attempt.records = records;
 	attempt.nrecords = nrecords;
-	attempt.outcomes = palloc(Max(pipeline->nparts, 1) * sizeof(Outcome));
+	attempt.outcomes = palloc(Max(pipeline->nparts, 1) * sizeof(CdcOutcome));
 	prepare_events(&attempt);
 	if (together || must_look_ahead(&attempt))
 		decode_all(&attempt);
@@ -652,7 +465,7 @@ cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
 		step = run_transactions(&attempt);
 	if (step == CDC_STEP_DONE)
 	{
-		settle(&attempt);
+		cdc_attempt_settle(&attempt);
 		cdc_apply_counts(pipeline->relmap, true);
 	}
 	return step;

@@ -1,0 +1,178 @@
+/*-------------------------------------------------------------------------
+ *
+ * settle.c
+ *		After the commit of a batch: what became of its partitions.
+ *
+ * Floor 8.  The transaction cannot be taken back any more.  An ERROR here (no
+ * memory for what is held back) ends the worker, and the next one starts from
+ * the committed positions.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "attempt_internal.h"
+#include "moved.h"
+#include "shmem.h"
+
+/* cdc_pipeline_stop: see pipeline.h. */
+void
+cdc_pipeline_stop(CdcPipeline *pipeline, CdcPartition *part,
+				  const CdcRecord *record, const CdcFailure *failure)
+{
+	part->mode = CDC_PARTITION_STOPPED;
+	part->error_class = failure->class;
+	part->sqlstate = failure->sqlstate;
+	strlcpy(part->reason, failure->reason ? failure->reason :
+			failure->class == CDC_ERROR_CONFIGURATION ? "configuration_error" :
+			failure->class == CDC_ERROR_INTERNAL ? "internal_error" : "data_error",
+			sizeof(part->reason));
+	snprintf(part->hint, sizeof(part->hint), "%s%sThen call cdc_sink.enable_subscription(%s).",
+			 failure->hint ? failure->hint :
+			 failure->class == CDC_ERROR_DATA ?
+			 "Repair the cause shown in pg_stat_cdc_sink_error, or pass the record with cdc_sink.skip_record." :
+			 "Repair the cause shown in pg_stat_cdc_sink_error.", " ",
+			 quote_literal_cstr(pipeline->subscription->name));
+
+	strlcpy(part->message, failure->message, sizeof(part->message));
+	strlcpy(part->detail, cdc_policy_detail(failure), sizeof(part->detail));
+	cdc_policy_report(pipeline, record, failure, "stop", part->hint);
+	ereport(LOG,
+			(errcode(failure->sqlstate),
+			 errmsg("partition %d of topic \"%s\" is stopped at offset " INT64_FORMAT ": %s",
+					record->partition, record->topic, record->offset,
+					failure->message),
+			 part->detail[0] ? errdetail_internal("%s", part->detail) : 0,
+			 errhint("%s", part->hint)));
+}
+
+/* Keeps what a held partition had read, from its culprit on. */
+static void
+keep_backlog(const CdcAttempt *attempt, CdcPartition *part)
+{
+	CdcPipeline *pipeline = attempt->pipeline;
+
+	for (int i = 0; i < pipeline->nfresh; i++)
+		if (pipeline->fresh[i].part == part->index &&
+			pipeline->fresh[i].offset >= part->next_offset)
+			cdc_partition_hold_record(part, &pipeline->fresh[i]);
+}
+
+/* Drops from a queue what was applied. */
+static void
+drop_applied(CdcPartition *part)
+{
+	int			n = 0;
+
+	while (n < part->nqueue && part->queue[n].offset < part->next_offset)
+		n++;
+	if (n > 0)
+		cdc_partition_drop(part, n);
+}
+
+/* After the commit: the outcome becomes the partition's state. */
+static void
+settle_partition(CdcAttempt *attempt, CdcPartition *part, bool was_fresh)
+{
+	CdcPipeline *pipeline = attempt->pipeline;
+	const CdcOutcome *outcome = &attempt->outcomes[part->index];
+
+	if (outcome->next_offset > part->next_offset)
+		part->progress = pipeline->progress;
+	part->next_offset = outcome->next_offset;
+	cdc_policy_skip_done(&attempt->passes, part);
+	drop_applied(part);
+	if (!outcome->touched)
+		return;
+	if (!outcome->stays)
+	{
+		if (part->mode == CDC_PARTITION_HELD)
+		{
+			if (part->nqueue == 0)
+				cdc_partition_release(part);
+			else
+				part->runnable = true;
+		}
+		return;
+	}
+	if (outcome->cause != CDC_HOLD_NONE)
+	{
+		cdc_hold_before(pipeline, part, outcome->cause,
+						outcome->failure->root_relid,
+						&attempt->events[outcome->event]);
+		if (was_fresh)
+			keep_backlog(attempt, part);
+	}
+	else
+	{
+		cdc_pipeline_stop(pipeline, part, attempt->records[outcome->event],
+					   outcome->failure);
+		cdc_partition_rewind(part);
+	}
+}
+
+/*
+ * Did any position move, or any partition stop?  An attempt that only found
+ * held partitions held again gives nobody a new chance.
+ */
+static bool
+moved_on(const CdcAttempt *attempt)
+{
+	const CdcPipeline *pipeline = attempt->pipeline;
+
+	for (int p = 0; p < pipeline->nparts; p++)
+	{
+		const CdcOutcome *outcome = &attempt->outcomes[p];
+
+		if (outcome->next_offset > pipeline->parts[p]->next_offset ||
+			(outcome->stays && outcome->cause == CDC_HOLD_NONE))
+			return true;
+	}
+	return false;
+}
+
+/* Counts what took effect, and forgets what was tried. */
+void
+cdc_attempt_settle(CdcAttempt *attempt)
+{
+	CdcPipeline *pipeline = attempt->pipeline;
+	bool		was_fresh = pipeline->nfresh > 0 && attempt->nrecords > 0 &&
+		attempt->records[0] == &pipeline->fresh[0];
+
+	if (moved_on(attempt))
+	{
+		pipeline->progress++;
+		pipeline->changes++;
+	}
+	pipeline->nrecords = 0;
+	pipeline->nbytes = 0;
+	for (int i = 0; i < attempt->nrecords; i++)
+	{
+		const CdcRecord *record = attempt->records[i];
+
+		if (cdc_attempt_stays(attempt, i))
+			continue;
+		pipeline->nrecords++;
+		pipeline->nbytes += record->key.len + record->value.len;
+		pipeline->parts[record->part]->last_ts_ms = record->ts_ms;
+	}
+	cdc_slot_count(CDC_COUNT_SKIPPED, attempt->apply.skipped);
+	pipeline->skipped += attempt->apply.skipped;
+	cdc_policy_settle(&attempt->passes);
+	for (int p = 0; p < pipeline->nparts; p++)
+		settle_partition(attempt, pipeline->parts[p], was_fresh);
+	if (was_fresh)
+	{
+		pipeline->nfresh = 0;
+		pipeline->fresh_bytes = 0;
+		pipeline->fresh_since = 0;
+		cdc_arena_reset(&pipeline->arena);
+	}
+	if (pipeline->sweep)
+		cdc_moved_kept = pipeline->sweep = false;
+	else if (cdc_moved_kept)
+		pipeline->kept_serial = Max(pipeline->kept_serial, pipeline->ends_serial);
+	pipeline->internal_tries = 0;
+}
