@@ -150,7 +150,9 @@ partition_status(CdcConsumer *consumer, const CdcPartition *part,
 	{
 		status->state = progress_state(consumer, part);
 		status->hint[0] = '\0';
-		status->high_watermark = high;
+		/* only where the end that was last asked for has been passed */
+		if (part->next_offset > part->end_offset)
+			status->high_watermark = high;
 	}
 }
 
