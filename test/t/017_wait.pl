@@ -59,7 +59,19 @@ cmp_ok(time - $start, '<', 10, 'is found out soon');
 $pid = wait_for_new_worker($node, $db, $pid);
 
 $start = time;
-$node->safe_psql($db, "BEGIN; LOCK TABLE cdc_sink.mapping IN ACCESS EXCLUSIVE MODE; SELECT pg_terminate_backend($pid); SELECT pg_sleep(0.5); SELECT cdc_sink.disable_subscription('s'); ROLLBACK;");
+$node->safe_psql($db, <<SQL);
+BEGIN;
+LOCK TABLE cdc_sink.mapping IN ACCESS EXCLUSIVE MODE;
+SELECT pg_terminate_backend($pid);
+DO \$\$
+BEGIN
+	WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'cdc_sink.mapping'::regclass) LOOP
+		PERFORM pg_sleep(0.005);
+	END LOOP;
+END \$\$;
+SELECT cdc_sink.disable_subscription('s');
+ROLLBACK;
+SQL
 cmp_ok(time - $start, '<', 10, 'disable_subscription does not wait for a worker that waits for the caller');
 wait_for_workers($node, $db, 1);
 
