@@ -551,7 +551,7 @@ COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.state_reason IS 'why, in o
 COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.hint IS 'what to do about it; NULL for who is no member of the owner';
 COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.next_offset IS 'offset of the next record to apply; all before it are committed';
 COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.low_watermark IS 'first offset that the partition still holds, as of watermark_time';
-COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.end_offset IS 'last stable offset of the partition, as of watermark_time';
+COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.end_offset IS 'last stable offset of the partition, or its high watermark while records flow, as of watermark_time';
 COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.watermark_time IS 'when the worker learned the watermarks';
 COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.lag_records IS 'offsets between next_offset and end_offset, gaps included';
 COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.lag_interval IS 'age of the last applied record while there are more; 0 at the end; NULL: unknown';
