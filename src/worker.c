@@ -359,9 +359,17 @@ wait_for_work(Worker *worker)
 	WaitEvent	event;
 	long		timeout = IDLE_MS;
 	bool		latch_only = worker->retry_at != 0;
+	long		report;
 
+	/*
+	 * Nobody else reports what a background worker did to tables: without it
+	 * autovacuum would not hear of them.  At most once a second.
+	 */
+	report = pgstat_report_stat(false);
 	if (worker->busy)
 		return;
+	if (report > 0)
+		timeout = Min(timeout, report);
 	if (worker->retry_at != 0)
 		timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 															   worker->retry_at) + 1);
