@@ -34,6 +34,7 @@
 #define DDL_MS			1000
 #define IDLE_MS			10000
 #define LOCK_RETRY_MS	100
+#define REPORT_MS		1000
 
 PGDLLEXPORT void cdc_apply_main(Datum slot_index);
 
@@ -48,6 +49,7 @@ typedef struct Worker
 	char		reason[CDC_REASON_LEN];
 	char		hint[CDC_HINT_LEN];
 	TimestampTz ddl_checked;
+	TimestampTz report_at;		/* statistics are due; 0: none wait */
 	WaitEventSet *waits;
 	int			waits_fd;		/* eventfd in the set, -1: none */
 	bool		busy;			/* the last turn found work */
@@ -351,6 +353,29 @@ prepare_waits(Worker *worker)
 	worker->waits_fd = fd;
 }
 
+/*
+ * Reports what was done to tables: nobody else does that for a background
+ * worker, and autovacuum would not hear of them.  Busy workers report as
+ * others do; pgstat's clock stands still while no transaction ends, so an
+ * idle one has to insist.  Returns the time in ms until the next report is
+ * due, 0: nothing to report.
+ */
+static long
+report_statistics(Worker *worker)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		due = worker->report_at != 0 && now >= worker->report_at;
+
+	if (pgstat_report_stat(due) == 0)
+	{
+		worker->report_at = 0;
+		return 0;
+	}
+	if (worker->report_at == 0)
+		worker->report_at = TimestampTzPlusMilliseconds(now, REPORT_MS);
+	return TimestampDifferenceMilliseconds(now, worker->report_at) + 1;
+}
+
 /* Waits for work, a message from another process, or the next due time. */
 static void
 wait_for_work(Worker *worker)
@@ -361,11 +386,7 @@ wait_for_work(Worker *worker)
 	bool		latch_only = worker->retry_at != 0;
 	long		report;
 
-	/*
-	 * Nobody else reports what a background worker did to tables: without it
-	 * autovacuum would not hear of them.  At most once a second.
-	 */
-	report = pgstat_report_stat(false);
+	report = report_statistics(worker);
 	if (worker->busy)
 		return;
 	if (report > 0)
