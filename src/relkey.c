@@ -299,7 +299,7 @@ resolve_key_fields(CdcRelation *rel, const CdcEvent *event,
 	{
 		cdc_field_resolve(rel, event, name->text, name->len,
 						  cdc_schema_field(map->schema, name->text, name->len),
-						  true, &map->fields[i]);
+						  &map->fields[i]);
 		name = cdc_json_next(cdc_json_next(name));
 	}
 }

@@ -21,8 +21,7 @@ extern bool cdc_relmap_other_unique(Relation heap);
 /* in row.c */
 extern void cdc_field_resolve(CdcRelation *rel, const CdcEvent *event,
 							  const char *name, int32 len,
-							  const CdcSchema *schema, bool in_key,
-							  CdcField *field);
+							  const CdcSchema *schema, CdcField *field);
 extern CdcFieldUse cdc_field_use(const CdcRelation *rel, const CdcEvent *event,
 								 const char *name, int32 len,
 								 const char **column, int *index);

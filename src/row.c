@@ -134,8 +134,7 @@ cdc_field_use(const CdcRelation *rel, const CdcEvent *event, const char *name,
  */
 void
 cdc_field_resolve(CdcRelation *rel, const CdcEvent *event, const char *name,
-				  int32 len, const CdcSchema *schema, bool in_key,
-				  CdcField *field)
+				  int32 len, const CdcSchema *schema, CdcField *field)
 {
 	/* all of its bytes, for comparison; a name in messages ends at U+0000 */
 	field->name = palloc(len + 1);
@@ -254,13 +253,13 @@ field_lookup(CdcRelation *rel, CdcFieldMap *map, const CdcEvent *event,
 	if (map->nfields >= MAX_FIELDS)
 	{
 		field = palloc(sizeof(CdcField));
-		cdc_field_resolve(rel, event, name->text, name->len, schema, false, field);
+		cdc_field_resolve(rel, event, name->text, name->len, schema, field);
 		return field;
 	}
 	grow_map(rel, map);
 	field = &map->fields[map->nfields];
 	old = MemoryContextSwitchTo(rel->context);
-	cdc_field_resolve(rel, event, name->text, name->len, schema, false, field);
+	cdc_field_resolve(rel, event, name->text, name->len, schema, field);
 	MemoryContextSwitchTo(old);
 	*table_place(map, field->name, field->len) = ++map->nfields;
 	return field;
