@@ -337,9 +337,8 @@ find_plan(const CdcRelation *rel, CdcSqlKind statement, const CdcKey *key,
 		bool		same = plan->kind == (int) statement && plan->key == key &&
 			plan->null_keys == null_keys;
 
-		for (int i = 0; same && reads_row(statement) && i < rel->ncolumns; i++)
-			same = (plan->set[i] == CDC_SET) == (set[i] == CDC_SET);
-		if (same)
+		if (same && (!reads_row(statement) ||
+					 cdc_row_same_columns(rel, plan->set, set)))
 			return plan;
 	}
 	return NULL;

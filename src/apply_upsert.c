@@ -49,16 +49,6 @@ run_statement(const CdcRun *run, CdcSqlKind statement, CdcEntry **entries,
 	return n;
 }
 
-/* Points the error at the record of an entry, as a data error. */
-static void
-blame(const CdcEntry *entry)
-{
-	cdc_error_position_reset();
-	cdc_error_position.record = entry->change->event->record;
-	cdc_error_position.relation = entry->change->rel->name;
-	cdc_error_position.in_value = true;
-}
-
 /*
  * Runs PROBE or MULTI and marks the entries that it names.  Returns how many.
  */
@@ -95,7 +85,7 @@ check_several(const CdcRun *run)
 		for (int i = 0; i < run->nentries; i++)
 			if (marks[i])
 			{
-				blame(run->entries[i]);
+				cdc_change_blame(run->entries[i]->change);
 				ereport(ERROR,
 						(errcode(ERRCODE_CARDINALITY_VIOLATION),
 						 errmsg("the record key finds several rows in %s",
@@ -111,7 +101,7 @@ unchanged_missing(const CdcEntry *entry)
 {
 	const CdcRelation *rel = entry->change->rel;
 
-	blame(entry);
+	cdc_change_blame(entry->change);
 	for (int i = 0; i < rel->ncolumns; i++)
 		if (entry->row.set[i] == CDC_UNCHANGED)
 		{
@@ -137,7 +127,7 @@ missing_rows(const CdcRun *run, CdcEntry **entries, int nentries)
 	{
 		if (policy == CDC_MISSING_ROW_ERROR)
 		{
-			blame(entries[i]);
+			cdc_change_blame(entries[i]->change);
 			ereport(ERROR,
 					(errcode(ERRCODE_NO_DATA_FOUND),
 					 errmsg("row to update is missing in %s", rel->name),
@@ -349,20 +339,27 @@ cdc_upsert_fetch(CdcRelation *rel, CdcKey *key, const CdcRow *key_row,
 	MemoryContext caller = CurrentMemoryContext;
 	CdcEntry	entry;
 	CdcEntry   *entries = &entry;
-	uint32		null_keys = 0;
 	uint64		n;
 
 	memset(&entry, 0, sizeof(entry));
 	entry.row = *key_row;
-	for (int i = 0; i < key->nkeys; i++)
-		if (key_row->nulls[key->columns[i]])
-			null_keys |= (uint32) 1 << i;
-	n = cdc_sql_run(rel, CDC_STATEMENT_FETCH, key, key_row->set, null_keys,
-					&entries, 1);
+	n = cdc_sql_run(rel, CDC_STATEMENT_FETCH, key, key_row->set,
+					cdc_key_nulls(key, key_row), &entries, 1);
 	if (n > 0)
 		copy_fetched(rel, 0, caller, row);
 	cdc_sql_finish();
 	return n > 0;
+}
+
+/* Keeps a row that a key change removes, for its insert. */
+static void
+keep_row(const CdcRun *run, const CdcEntry *entry, const CdcRow *row)
+{
+	const CdcEvent *event = entry->change->event;
+
+	cdc_moved_keep(run->rel, event,
+				   cdc_moved_key(run->rel, run->key, &entry->row),
+				   cdc_moved_header_key(run->rel, event, event->newkey), row);
 }
 
 /* Delete of a key change: the row goes, and is kept for its insert. */
@@ -370,15 +367,11 @@ static void
 apply_delete_keep(const CdcRun *run)
 {
 	CdcEntry   *entry = run->entries[0];
-	const CdcEvent *event = entry->change->event;
 	CdcRow		row;
 
 	check_several(run);
 	if (cdc_upsert_fetch(run->rel, run->key, &entry->row, &row))
-		cdc_moved_keep(run->rel, event,
-					   cdc_moved_key(run->rel, run->key, &entry->row),
-					   cdc_moved_header_key(run->rel, event, event->newkey),
-					   &row);
+		keep_row(run, entry, &row);
 	apply_delete(run);
 }
 
@@ -387,15 +380,7 @@ static void
 apply_keep(const CdcRun *run)
 {
 	for (int i = 0; i < run->nentries; i++)
-	{
-		CdcEntry   *entry = run->entries[i];
-		const CdcEvent *event = entry->change->event;
-
-		cdc_moved_keep(run->rel, event,
-					   cdc_moved_key(run->rel, run->key, &entry->row),
-					   cdc_moved_header_key(run->rel, event, event->newkey),
-					   &entry->row);
-	}
+		keep_row(run, run->entries[i], &run->entries[i]->row);
 }
 
 /*
@@ -477,12 +462,8 @@ insert_patterns(const CdcRun *run, CdcEntry **entries, int n)
 		part.set = entries[i]->row.set;
 		for (int j = i; j < n; j++)
 		{
-			bool		equal = !done[j];
-
-			for (int c = 0; equal && c < run->rel->ncolumns; c++)
-				equal = (entries[j]->row.set[c] == CDC_SET) ==
-					(part.set[c] == CDC_SET);
-			if (equal)
+			if (!done[j] && cdc_row_same_columns(run->rel, entries[j]->row.set,
+												 part.set))
 			{
 				done[j] = true;
 				same[nsame++] = entries[j];

@@ -48,7 +48,7 @@ prepare_events(CdcAttempt *attempt)
 static void
 decode_one(void *arg, int event)
 {
-	CdcAttempt    *attempt = arg;
+	CdcAttempt *attempt = arg;
 	CdcPipeline *pipeline = attempt->pipeline;
 
 	if (attempt->decoded[event])
@@ -133,7 +133,7 @@ order_by_source(CdcAttempt *attempt)
 bool
 cdc_attempt_stays(void *arg, int event)
 {
-	CdcAttempt    *attempt = arg;
+	CdcAttempt *attempt = arg;
 	const CdcOutcome *outcome = &attempt->outcomes[attempt->records[event]->part];
 
 	return outcome->stays && event >= outcome->event;
@@ -143,7 +143,7 @@ cdc_attempt_stays(void *arg, int event)
 static bool
 left_out(void *arg, int event)
 {
-	CdcAttempt    *attempt = arg;
+	CdcAttempt *attempt = arg;
 
 	return cdc_attempt_stays(arg, event) || cdc_policy_passed(&attempt->passes, event);
 }
@@ -172,9 +172,9 @@ hold_cause(const CdcPipeline *pipeline, const CdcPartition *part,
 static void
 culprit(void *arg, int event, CdcFailure *failure)
 {
-	CdcAttempt    *attempt = arg;
+	CdcAttempt *attempt = arg;
 	int			part = attempt->records[event]->part;
-	CdcOutcome    *outcome = &attempt->outcomes[part];
+	CdcOutcome *outcome = &attempt->outcomes[part];
 	CdcHoldCause cause = hold_cause(attempt->pipeline,
 									attempt->pipeline->parts[part], failure);
 
@@ -187,21 +187,15 @@ culprit(void *arg, int event, CdcFailure *failure)
 	outcome->failure = failure;
 }
 
-/* Does the attempt hold every record of the partition that was read? */
+/*
+ * Does the attempt hold every record of the partition that was read?  Fresh
+ * records are tried all at once, before any queue.
+ */
 static bool
-whole_backlog(const CdcAttempt *attempt, const CdcPartition *part)
+whole_backlog(const CdcOutcome *outcome, const CdcPartition *part)
 {
-	int64		last = -1;
-
-	for (int i = attempt->nrecords - 1; i >= 0 && last < 0; i--)
-		if (attempt->records[i]->part == part->index)
-			last = attempt->records[i]->offset;
-	if (part->nqueue > 0)
-		return part->queue[part->nqueue - 1].offset <= last;
-	for (int i = attempt->pipeline->nfresh - 1; i >= 0; i--)
-		if (attempt->pipeline->fresh[i].part == part->index)
-			return attempt->pipeline->fresh[i].offset <= last;
-	return true;
+	return part->nqueue == 0 ||
+		part->queue[part->nqueue - 1].offset <= outcome->last_offset;
 }
 
 /*
@@ -216,7 +210,7 @@ store_positions(CdcAttempt *attempt)
 
 	for (int i = 0; i < attempt->nrecords; i++)
 	{
-		CdcOutcome    *outcome = &attempt->outcomes[attempt->records[i]->part];
+		CdcOutcome *outcome = &attempt->outcomes[attempt->records[i]->part];
 
 		if (!cdc_attempt_stays(attempt, i))
 			outcome->next_offset = attempt->records[i]->offset + 1;
@@ -224,14 +218,14 @@ store_positions(CdcAttempt *attempt)
 	for (int p = 0; p < pipeline->nparts; p++)
 	{
 		CdcPartition *part = pipeline->parts[p];
-		CdcOutcome    *outcome = &attempt->outcomes[p];
+		CdcOutcome *outcome = &attempt->outcomes[p];
 
 		if (part->stale || part->disabled || part->mode == CDC_PARTITION_STOPPED)
 			continue;
 		if (outcome->stays)
 			outcome->next_offset = Max(part->next_offset,
 									   attempt->records[outcome->event]->offset);
-		else if (whole_backlog(attempt, part))
+		else if (whole_backlog(outcome, part))
 			outcome->next_offset = part->read_offset;
 		if (outcome->next_offset > part->next_offset)
 			cdc_position_store(pipeline->subscription->name, part,
@@ -260,19 +254,20 @@ begin_outcomes(CdcAttempt *attempt)
 		   Max(attempt->pipeline->nparts, 1) * sizeof(CdcOutcome));
 	attempt->apply.skipped = 0;
 	for (int p = 0; p < attempt->pipeline->nparts; p++)
+	{
 		attempt->outcomes[p].next_offset = attempt->pipeline->parts[p]->next_offset;
+		attempt->outcomes[p].last_offset = -1;
+	}
 	for (int i = 0; i < attempt->nrecords; i++)
-		attempt->outcomes[attempt->records[i]->part].touched = true;
+		attempt->outcomes[attempt->records[i]->part].last_offset = attempt->records[i]->offset;
 }
 
 /* The partition stays before an event, for a cause that is no failure. */
 static void
 stay_before(CdcAttempt *attempt, int event, CdcHoldCause cause, Oid root)
 {
-	CdcOutcome    *outcome = &attempt->outcomes[attempt->records[event]->part];
+	CdcOutcome *outcome = &attempt->outcomes[attempt->records[event]->part];
 
-	if (left_out(attempt, event))
-		return;
 	outcome->stays = true;
 	outcome->event = event;
 	outcome->cause = cause;
@@ -284,11 +279,9 @@ stay_before(CdcAttempt *attempt, int event, CdcHoldCause cause, Oid root)
 static void
 stop_truncate(CdcAttempt *attempt, int event)
 {
-	CdcOutcome    *outcome = &attempt->outcomes[attempt->records[event]->part];
+	CdcOutcome *outcome = &attempt->outcomes[attempt->records[event]->part];
 
 	stay_before(attempt, event, CDC_HOLD_NONE, InvalidOid);
-	if (outcome->event != event)
-		return;
 	outcome->failure->class = CDC_ERROR_DATA;
 	outcome->failure->sqlstate = ERRCODE_DATA_EXCEPTION;
 	outcome->failure->reason = "truncate_order_unknown";
@@ -433,7 +426,7 @@ CdcStep
 cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
 			bool together)
 {
-	CdcAttempt		attempt;
+	CdcAttempt	attempt;
 	CdcStep		step = CDC_STEP_DONE;
 
 	memset(&attempt, 0, sizeof(attempt));

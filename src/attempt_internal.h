@@ -16,7 +16,7 @@
 /* What became of a partition in an attempt. */
 typedef struct CdcOutcome
 {
-	bool		touched;		/* records of it were tried */
+	int64		last_offset;	/* of its last record tried; -1: none was */
 	bool		stays;			/* before event, held or stopped */
 	CdcHoldCause cause;			/* NONE: stopped */
 	int			event;
@@ -34,7 +34,7 @@ typedef struct CdcAttempt
 	bool		look_ahead;		/* all are decoded, and stay */
 	bool		recycle;		/* the event decoded last is not needed any more */
 	CdcArenaMark mark;			/* where its memory begins */
-	CdcOutcome    *outcomes;		/* by partition */
+	CdcOutcome *outcomes;		/* by partition */
 	CdcPasses	passes;			/* records passed over */
 	CdcApply	apply;
 } CdcAttempt;

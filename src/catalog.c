@@ -155,9 +155,9 @@ cdc_catalog_execute(CdcStatement *statement, Datum *values, const char *nulls)
  * Columns of a result row; allocations in CurrentMemoryContext
  * ------------------------------------------------------------------------ */
 
-/* A column that the table says is never NULL. */
-static Datum
-column_datum(HeapTuple tuple, int column)
+/* cdc_catalog_datum: see catalog.h. */
+Datum
+cdc_catalog_datum(HeapTuple tuple, int column)
 {
 	bool		isnull;
 	Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, column,
@@ -168,9 +168,9 @@ column_datum(HeapTuple tuple, int column)
 	return value;
 }
 
-/* A text column; NULL where it is NULL. */
-static char *
-column_text(HeapTuple tuple, int column)
+/* cdc_catalog_text: see catalog.h. */
+char *
+cdc_catalog_text(HeapTuple tuple, int column)
 {
 	bool		isnull;
 	Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, column,
@@ -218,23 +218,6 @@ cdc_catalog_system_identifier(void)
 							   Int32GetDatum(-1));
 }
 
-/* Text of a scalar member of "source"; NULL for null, an array, an object. */
-static char *
-setting_text(const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvString:
-			return pnstrdup(value->val.string.val, value->val.string.len);
-		case jbvNumeric:
-			return numeric_normalize(value->val.numeric);
-		case jbvBool:
-			return pstrdup(value->val.boolean ? "true" : "false");
-		default:
-			return NULL;
-	}
-}
-
 /* Lays one setting over the others; is it one to keep? */
 static bool
 set_source(CdcSourceSettings *settings, const char *name, const char *text)
@@ -280,11 +263,11 @@ cdc_catalog_parse_source(CdcSourceSettings *settings, Jsonb *json)
 		if (token == WJB_KEY)
 		{
 			key = value;
-			name = setting_text(&key);
+			name = cdc_options_scalar_text(&key);
 		}
 		if (token != WJB_VALUE)
 			continue;
-		text = setting_text(&value);
+		text = cdc_options_scalar_text(&value);
 		if (text != NULL && set_source(settings, name, text))
 		{
 			pushJsonbValue(&state, WJB_KEY, &key);
@@ -316,7 +299,7 @@ cdc_catalog_parse_columns(CdcMapping *mapping, Jsonb *json)
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
-			mapping->fields[n] = setting_text(&value);
+			mapping->fields[n] = cdc_options_scalar_text(&value);
 		else if (token == WJB_VALUE)
 		{
 			if (value.type != jbvNull &&
@@ -327,7 +310,7 @@ cdc_catalog_parse_columns(CdcMapping *mapping, Jsonb *json)
 						 errmsg("invalid column name for field \"%s\"",
 								mapping->fields[n]),
 						 errhint("It must be the name of a column, or null to drop the field.")));
-			mapping->columns[n++] = setting_text(&value);
+			mapping->columns[n++] = cdc_options_scalar_text(&value);
 		}
 	}
 	mapping->ncolumns = n;
@@ -339,17 +322,17 @@ build_mapping(CdcMapping *mapping, const CdcSubscription *subscription,
 			  HeapTuple tuple)
 {
 	mapping->subscription = subscription;
-	mapping->id = DatumGetInt64(column_datum(tuple, 1));
-	mapping->topic = column_text(tuple, 2);
-	mapping->source_table = column_text(tuple, 3);
-	mapping->relid = DatumGetObjectId(column_datum(tuple, 4));
+	mapping->id = DatumGetInt64(cdc_catalog_datum(tuple, 1));
+	mapping->topic = cdc_catalog_text(tuple, 2);
+	mapping->source_table = cdc_catalog_text(tuple, 3);
+	mapping->relid = DatumGetObjectId(cdc_catalog_datum(tuple, 4));
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(mapping->relid)))
 		mapping->relid = InvalidOid;
-	mapping->relation_name = column_text(tuple, 5);
+	mapping->relation_name = cdc_catalog_text(tuple, 5);
 	cdc_catalog_parse_columns(mapping,
-							  DatumGetJsonbPCopy(column_datum(tuple, 6)));
+							  DatumGetJsonbPCopy(cdc_catalog_datum(tuple, 6)));
 	mapping->options = subscription->options;
-	cdc_options_parse(&mapping->options, DatumGetJsonbP(column_datum(tuple, 7)),
+	cdc_options_parse(&mapping->options, DatumGetJsonbP(cdc_catalog_datum(tuple, 7)),
 					  CDC_OPTION_MAPPING);
 }
 
@@ -359,20 +342,20 @@ build_subscription(HeapTuple tuple)
 {
 	CdcSubscription *sub = palloc0(sizeof(CdcSubscription));
 
-	sub->id = DatumGetInt64(column_datum(tuple, 1));
-	sub->name = column_text(tuple, 2);
-	sub->owner = DatumGetObjectId(column_datum(tuple, 3));
-	sub->server = column_text(tuple, 4);
-	sub->enabled = DatumGetBool(column_datum(tuple, 5));
-	sub->start_position = column_text(tuple, 6);
+	sub->id = DatumGetInt64(cdc_catalog_datum(tuple, 1));
+	sub->name = cdc_catalog_text(tuple, 2);
+	sub->owner = DatumGetObjectId(cdc_catalog_datum(tuple, 3));
+	sub->server = cdc_catalog_text(tuple, 4);
+	sub->enabled = DatumGetBool(cdc_catalog_datum(tuple, 5));
+	sub->start_position = cdc_catalog_text(tuple, 6);
 	cdc_source_defaults(&sub->source);
 	(void) cdc_catalog_parse_source(&sub->source,
-									DatumGetJsonbPCopy(column_datum(tuple, 7)));
+									DatumGetJsonbPCopy(cdc_catalog_datum(tuple, 7)));
 	cdc_options_defaults(&sub->options);
-	cdc_options_parse(&sub->options, DatumGetJsonbP(column_datum(tuple, 8)),
+	cdc_options_parse(&sub->options, DatumGetJsonbP(cdc_catalog_datum(tuple, 8)),
 					  CDC_OPTION_SUBSCRIPTION);
-	sub->resume_count = DatumGetInt64(column_datum(tuple, 9));
-	sub->restored = DatumGetBool(column_datum(tuple, 10));
+	sub->resume_count = DatumGetInt64(cdc_catalog_datum(tuple, 9));
+	sub->restored = DatumGetBool(cdc_catalog_datum(tuple, 10));
 	return sub;
 }
 

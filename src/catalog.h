@@ -81,6 +81,13 @@ extern SPIPlanPtr cdc_catalog_plan(CdcStatement *statement);
 extern int	cdc_catalog_execute(CdcStatement *statement, Datum *values,
 								const char *nulls);
 
+/*
+ * Columns of a row of SPI_tuptable, in CurrentMemoryContext: one that the
+ * table says is never NULL, and a text that may be (NULL then).
+ */
+extern Datum cdc_catalog_datum(HeapTuple tuple, int column);
+extern char *cdc_catalog_text(HeapTuple tuple, int column);
+
 /* GetSystemIdentifier() as numeric, as the table stores it. */
 extern Datum cdc_catalog_system_identifier(void);
 

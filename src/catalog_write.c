@@ -67,30 +67,6 @@ run(CdcStatement *statement, Datum *values, const char *nulls)
 	close_scope(&scope);
 }
 
-/* A column that is not NULL. */
-static Datum
-get(HeapTuple tuple, int column)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, column,
-									  &isnull);
-
-	if (isnull)
-		elog(ERROR, "column %d is null", column);
-	return value;
-}
-
-/* A text column, NULL where it is NULL. */
-static char *
-get_text(HeapTuple tuple, int column)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, column,
-									  &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
 /* ------------------------------------------------------------------------
  * Subscriptions
  * ------------------------------------------------------------------------ */
@@ -121,15 +97,15 @@ cdc_catalog_lock(const char *name, CdcSubscriptionRow *row)
 		HeapTuple	tuple = SPI_tuptable->vals[0];
 		MemoryContext spi_context = MemoryContextSwitchTo(scope.context);
 
-		row->id = DatumGetInt64(get(tuple, 1));
-		row->name = *DatumGetName(get(tuple, 2));
-		row->owner = DatumGetObjectId(get(tuple, 3));
-		row->server = *DatumGetName(get(tuple, 4));
-		row->enabled = DatumGetBool(get(tuple, 5));
-		row->start_position = get_text(tuple, 6);
-		row->source = DatumGetJsonbPCopy(get(tuple, 7));
-		row->options = DatumGetJsonbPCopy(get(tuple, 8));
-		row->restored = DatumGetBool(get(tuple, 9));
+		row->id = DatumGetInt64(cdc_catalog_datum(tuple, 1));
+		row->name = *DatumGetName(cdc_catalog_datum(tuple, 2));
+		row->owner = DatumGetObjectId(cdc_catalog_datum(tuple, 3));
+		row->server = *DatumGetName(cdc_catalog_datum(tuple, 4));
+		row->enabled = DatumGetBool(cdc_catalog_datum(tuple, 5));
+		row->start_position = cdc_catalog_text(tuple, 6);
+		row->source = DatumGetJsonbPCopy(cdc_catalog_datum(tuple, 7));
+		row->options = DatumGetJsonbPCopy(cdc_catalog_datum(tuple, 8));
+		row->restored = DatumGetBool(cdc_catalog_datum(tuple, 9));
 		MemoryContextSwitchTo(spi_context);
 	}
 	close_scope(&scope);
@@ -179,7 +155,7 @@ cdc_catalog_insert(CdcSubscriptionRow *row)
 	values[8] = ObjectIdGetDatum(MyDatabaseId);
 	open_scope(&scope);
 	(void) cdc_catalog_execute(&statement, values, NULL);
-	row->id = DatumGetInt64(get(SPI_tuptable->vals[0], 1));
+	row->id = DatumGetInt64(cdc_catalog_datum(SPI_tuptable->vals[0], 1));
 	close_scope(&scope);
 }
 
@@ -265,13 +241,13 @@ cdc_catalog_mappings(const CdcSubscriptionRow *subscription,
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 		CdcMappingRow *row = &(*rows)[i];
 
-		row->id = DatumGetInt64(get(tuple, 1));
-		row->topic = get_text(tuple, 2);
-		row->source_table = get_text(tuple, 3);
-		row->relid = DatumGetObjectId(get(tuple, 4));
-		row->relation_name = get_text(tuple, 5);
-		row->columns = DatumGetJsonbPCopy(get(tuple, 6));
-		row->options = DatumGetJsonbPCopy(get(tuple, 7));
+		row->id = DatumGetInt64(cdc_catalog_datum(tuple, 1));
+		row->topic = cdc_catalog_text(tuple, 2);
+		row->source_table = cdc_catalog_text(tuple, 3);
+		row->relid = DatumGetObjectId(cdc_catalog_datum(tuple, 4));
+		row->relation_name = cdc_catalog_text(tuple, 5);
+		row->columns = DatumGetJsonbPCopy(cdc_catalog_datum(tuple, 6));
+		row->options = DatumGetJsonbPCopy(cdc_catalog_datum(tuple, 7));
 	}
 	MemoryContextSwitchTo(spi_context);
 	close_scope(&scope);
@@ -360,9 +336,9 @@ cdc_catalog_positions(const CdcSubscriptionRow *subscription,
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 
-		(*rows)[i].topic = get_text(tuple, 1);
-		(*rows)[i].partition = DatumGetInt32(get(tuple, 2));
-		(*rows)[i].next_offset = DatumGetInt64(get(tuple, 3));
+		(*rows)[i].topic = cdc_catalog_text(tuple, 1);
+		(*rows)[i].partition = DatumGetInt32(cdc_catalog_datum(tuple, 2));
+		(*rows)[i].next_offset = DatumGetInt64(cdc_catalog_datum(tuple, 3));
 	}
 	MemoryContextSwitchTo(spi_context);
 	close_scope(&scope);

@@ -18,7 +18,6 @@
 
 #include "coalesce.h"
 #include "coalesce_internal.h"
-#include "errors.h"
 
 /* Makes a run without entries. */
 static CdcRun *
@@ -31,32 +30,6 @@ make_run(CdcRunKind kind, CdcRelation *rel, CdcKey *key, int maxentries)
 	run->key = key;
 	run->entries = palloc(Max(maxentries, 1) * sizeof(CdcEntry *));
 	return run;
-}
-
-/* Bit i is set where key column i of the row is NULL. */
-static uint32
-null_keys(const CdcKey *key, const CdcRow *row)
-{
-	uint32		bits = 0;
-
-	if (key == NULL)
-		return 0;
-	for (int i = 0; i < key->nkeys; i++)
-		if (row->nulls[key->columns[i]])
-			bits |= (uint32) 1 << i;
-	return bits;
-}
-
-/* Do two rows set the same columns? */
-static bool
-same_pattern(const CdcRelation *rel, const uint8 *a, const uint8 *b)
-{
-	if (memcmp(a, b, rel->ncolumns) == 0)
-		return true;
-	for (int i = 0; i < rel->ncolumns; i++)
-		if ((a[i] == CDC_SET) != (b[i] == CDC_SET))
-			return false;
-	return true;
 }
 
 /*
@@ -74,10 +47,10 @@ apply_runs(CdcCoalescer *c, CdcSegment *seg, CdcRunKind kind, CdcEntry **entries
 	for (int i = 0; i < n; i++)
 	{
 		const CdcRow *row = &entries[i]->row;
-		uint32		nulls = null_keys(seg->key, row);
+		uint32		nulls = cdc_key_nulls(seg->key, row);
 
 		if (run == NULL || run->null_keys != nulls ||
-			!(by_key || same_pattern(seg->rel, run->set, row->set)))
+			!(by_key || cdc_row_same_columns(seg->rel, run->set, row->set)))
 		{
 			run = NULL;
 			foreach(cell, runs)
@@ -85,7 +58,7 @@ apply_runs(CdcCoalescer *c, CdcSegment *seg, CdcRunKind kind, CdcEntry **entries
 				CdcRun	   *other = lfirst(cell);
 
 				if (other->null_keys == nulls &&
-					(by_key || same_pattern(seg->rel, other->set, row->set)))
+					(by_key || cdc_row_same_columns(seg->rel, other->set, row->set)))
 				{
 					run = other;
 					break;
@@ -113,7 +86,7 @@ single_run(CdcRunKind kind, CdcSegment *seg, CdcEntry *entry)
 	CdcRun	   *run = make_run(kind, seg->rel, seg->key, 1);
 
 	run->set = entry->row.set;
-	run->null_keys = null_keys(seg->key, &entry->row);
+	run->null_keys = cdc_key_nulls(seg->key, &entry->row);
 	run->entries[run->nentries++] = entry;
 	return run;
 }
@@ -220,7 +193,7 @@ cut(CdcCoalescer *c, CdcSegment *seg)
 static CdcSegment *
 segment_of(CdcCoalescer *c, CdcRelation *rel, CdcKey *key)
 {
-	CdcSegment    *seg = NULL;
+	CdcSegment *seg = NULL;
 
 	for (int i = 0; i < c->nsegments && seg == NULL; i++)
 		if (c->segments[i]->rel == rel)
@@ -257,7 +230,7 @@ merge_row(const CdcRelation *rel, CdcEntry *entry, const CdcRow *row)
 {
 	CdcRow	   *into = &entry->row;
 
-	if (!row->has_unchanged && same_pattern(rel, into->set, row->set))
+	if (!row->has_unchanged && cdc_row_same_columns(rel, into->set, row->set))
 	{
 		*into = *row;
 		return;
@@ -324,10 +297,7 @@ revive(CdcSegment *seg, const CdcEntry *entry, const CdcChange *change)
 	}
 	if (policy == CDC_MISSING_ROW_ERROR || change->row.has_unchanged)
 	{
-		cdc_error_position_reset();
-		cdc_error_position.record = change->event->record;
-		cdc_error_position.relation = rel->name;
-		cdc_error_position.in_value = true;
+		cdc_change_blame(change);
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("row to update is missing in %s", rel->name),
@@ -376,7 +346,7 @@ fold_write(CdcCoalescer *c, CdcSegment *seg, CdcChange *change)
 static void
 add_keyless(CdcCoalescer *c, const CdcChange *change)
 {
-	CdcSegment    *seg = segment_of(c, change->rel, NULL);
+	CdcSegment *seg = segment_of(c, change->rel, NULL);
 	CdcEntry   *entry = palloc0(sizeof(CdcEntry));
 	CdcRun	   *run;
 
@@ -392,7 +362,7 @@ add_keyless(CdcCoalescer *c, const CdcChange *change)
 								   seg, entry));
 		return;
 	}
-	if (seg->tail && !same_pattern(seg->rel, seg->tail->set, entry->row.set))
+	if (seg->tail && !cdc_row_same_columns(seg->rel, seg->tail->set, entry->row.set))
 		apply_tail(c, seg);
 	run = seg->tail;
 	if (run == NULL)
@@ -411,7 +381,7 @@ add_keyless(CdcCoalescer *c, const CdcChange *change)
 static void
 add_truncate(CdcCoalescer *c, const CdcChange *change)
 {
-	CdcSegment    *seg = segment_of(c, change->rel, NULL);
+	CdcSegment *seg = segment_of(c, change->rel, NULL);
 	CdcEntry   *entry = palloc0(sizeof(CdcEntry));
 	CdcRun	   *run;
 
@@ -428,7 +398,7 @@ add_truncate(CdcCoalescer *c, const CdcChange *change)
 void
 cdc_coalesce(const CdcApplyContext *context, CdcChange *changes, int nchanges)
 {
-	CdcCoalescer	c = {0};
+	CdcCoalescer c = {0};
 
 	c.context = context;
 	c.maxsegments = 8;

@@ -54,10 +54,8 @@ grow_published(CdcConsumer *consumer)
 
 /* State of an active partition by how far it has come. */
 static CdcState
-progress_state(CdcConsumer *consumer, const CdcPartition *part)
+progress_state(CdcConsumer *consumer, const CdcPartition *part, TimestampTz now)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
 	if (part->eof_offset >= 0 && part->next_offset >= part->eof_offset)
 	{
 		consumer->eof_times[part->index] = now;
@@ -79,10 +77,9 @@ progress_state(CdcConsumer *consumer, const CdcPartition *part)
  */
 static bool
 waits_for_transaction(CdcConsumer *consumer, const CdcPartition *part,
-					  int64 high)
+					  int64 high, TimestampTz now)
 {
 	CdcStandstill *standstill = &consumer->standstills[part->index];
-	TimestampTz now = GetCurrentTimestamp();
 
 	if (part->eof_offset < 0 || part->next_offset != part->eof_offset ||
 		high <= part->next_offset)
@@ -108,7 +105,7 @@ is_missing(const char *reason)
 /* Fills the state of one partition. */
 static void
 partition_status(CdcConsumer *consumer, const CdcPartition *part,
-				 CdcPartitionStatus *status)
+				 TimestampTz now, CdcPartitionStatus *status)
 {
 	int64		low;
 	int64		high = -1;
@@ -139,7 +136,7 @@ partition_status(CdcConsumer *consumer, const CdcPartition *part,
 	else if (part->reason[0])
 		status->state = is_missing(part->reason) ? CDC_STATE_WAITING :
 			CDC_STATE_RETRYING;
-	else if (waits_for_transaction(consumer, part, high))
+	else if (waits_for_transaction(consumer, part, high, now))
 	{
 		status->state = CDC_STATE_WAITING;
 		strlcpy(status->reason, "waiting_for_transaction", sizeof(status->reason));
@@ -148,7 +145,7 @@ partition_status(CdcConsumer *consumer, const CdcPartition *part,
 	}
 	else
 	{
-		status->state = progress_state(consumer, part);
+		status->state = progress_state(consumer, part, now);
 		status->hint[0] = '\0';
 		/* only where the end that was last asked for has been passed */
 		if (part->next_offset > part->end_offset)
@@ -216,6 +213,7 @@ cdc_consumer_publish(CdcConsumer *consumer, char *reason, char *hint)
 {
 	CdcPipeline *pipeline = consumer->pipeline;
 	CdcState	worst = CDC_STATE_STREAMING;
+	TimestampTz now = GetCurrentTimestamp();
 
 	reason[0] = hint[0] = '\0';
 	grow_published(consumer);
@@ -226,12 +224,12 @@ cdc_consumer_publish(CdcConsumer *consumer, char *reason, char *hint)
 		CdcPartitionStatus status;
 		TimestampTz time = consumer->published[i].watermark_time;
 
-		partition_status(consumer, part, &status);
+		partition_status(consumer, part, now, &status);
 		/* a watermark carries the time it was learned */
 		status.watermark_time = part->end_serial != 0 &&
 			part->end_serial == pipeline->ends_serial ? Max(time, consumer->ends_time) : time;
 		if (status.high_watermark > consumer->published[i].high_watermark)
-			status.watermark_time = GetCurrentTimestamp();
+			status.watermark_time = now;
 		if (memcmp(&status, &consumer->published[i], sizeof(status)) != 0)
 		{
 			cdc_partition_report(part->topic, part->partition, &status);

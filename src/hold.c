@@ -30,6 +30,9 @@ cdc_hold_refresh_roots(CdcPipeline *pipeline)
 {
 	const CdcSubscription *sub = pipeline->subscription;
 
+	if (!pipeline->relmap->invalidated)
+		return;
+	pipeline->relmap->invalidated = false;
 	for (int i = 0; i < sub->nmappings; i++)
 		pipeline->roots[i] = OidIsValid(sub->mappings[i].relid) ?
 			cdc_relation_root(sub->mappings[i].relid) : InvalidOid;

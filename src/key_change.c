@@ -3,29 +3,34 @@
  * key_change.c
  *		Key changes whose inserts leave out unchanged values.
  *
- * Floor 6.  Called by coalesce.c.  The values may stand in a row that this very
- * batch deletes, in one that an earlier batch kept (moved.c), or come only
- * with another partition: then the record waits.
+ * Floor 6.  Called by coalesce.c.  The values may stand in a row that this
+ * very batch deletes, in one that an earlier batch kept (moved.c), or come
+ * only with another partition: then the record waits.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "coalesce_internal.h"
-#include "errors.h"
+
+/* Appends an entry to a list of them. */
+static void
+append_entry(CdcEntry ***list, int *n, int *max, CdcEntry *entry)
+{
+	if (*n == *max)
+	{
+		*max = Max(16, *max * 2);
+		*list = *list ? repalloc(*list, *max * sizeof(CdcEntry *)) :
+			palloc(*max * sizeof(CdcEntry *));
+	}
+	(*list)[(*n)++] = entry;
+}
 
 /* Remembers that the old row of a key change is not needed any more. */
 void
 cdc_key_change_done(CdcSegment *seg, CdcEntry *entry)
 {
-	if (seg->nmoved == seg->maxmoved)
-	{
-		seg->maxmoved = Max(16, seg->maxmoved * 2);
-		seg->moved = seg->moved ?
-			repalloc(seg->moved, seg->maxmoved * sizeof(CdcEntry *)) :
-			palloc(seg->maxmoved * sizeof(CdcEntry *));
-	}
-	seg->moved[seg->nmoved++] = entry;
+	append_entry(&seg->moved, &seg->nmoved, &seg->maxmoved, entry);
 }
 
 /* Fills what a row does not set from another. */
@@ -50,14 +55,7 @@ add_kept(CdcSegment *seg, const CdcEntry *entry, const CdcChange *change)
 	*kept = *entry;
 	kept->change = change;
 	kept->kept = false;
-	if (seg->nkept == seg->maxkept)
-	{
-		seg->maxkept = Max(16, seg->maxkept * 2);
-		seg->kept = seg->kept ?
-			repalloc(seg->kept, seg->maxkept * sizeof(CdcEntry *)) :
-			palloc(seg->maxkept * sizeof(CdcEntry *));
-	}
-	seg->kept[seg->nkept++] = kept;
+	append_entry(&seg->kept, &seg->nkept, &seg->maxkept, kept);
 }
 
 /*
@@ -66,7 +64,7 @@ add_kept(CdcSegment *seg, const CdcEntry *entry, const CdcChange *change)
  */
 void
 cdc_key_change_keep(CdcCoalescer *c, CdcSegment *seg, CdcEntry *entry,
-			 const CdcChange *change)
+					const CdcChange *change)
 {
 	CdcEntry	now = *entry;
 	CdcRow		there;
@@ -162,7 +160,7 @@ take_from_batch(CdcCoalescer *c, CdcSegment *seg, CdcEntry *old, const CdcRow *o
  * Takes unchanged values from the row that still has the old key, with what
  * the batch does to it.
  */
-static bool
+static void
 take_from_old_row(CdcCoalescer *c, CdcRelation *rel, CdcKey *key,
 				  const CdcEntry *old, const CdcRow *old_key, CdcRow *row)
 {
@@ -173,16 +171,13 @@ take_from_old_row(CdcCoalescer *c, CdcRelation *rel, CdcKey *key,
 	if (row->has_unchanged &&
 		c->context->fetch(c->context, rel, key, old_key, &there))
 		copy_unchanged(rel, &there, row);
-	return !row->has_unchanged;
 }
 
 /* ERROR: the delete of this key change is still to come. */
 static void
 wait_for_delete(const CdcChange *change)
 {
-	cdc_error_position_reset();
-	cdc_error_position.record = change->event->record;
-	cdc_error_position.relation = change->rel->name;
+	cdc_change_blame(change);
 	ereport(ERROR,
 			(errcode(ERRCODE_CDC_HOLD_MOVED),
 			 errmsg("the delete of this key change has not arrived yet")));
@@ -225,5 +220,5 @@ cdc_key_change_complete(CdcCoalescer *c, CdcSegment *seg, CdcChange *change)
 	else if (c->context->others_pending(c->context->arg, rel, event))
 		wait_for_delete(change);
 	else
-		(void) take_from_old_row(c, rel, key, old, &old_key, row);
+		take_from_old_row(c, rel, key, old, &old_key, row);
 }

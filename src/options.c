@@ -180,9 +180,9 @@ set_from_text(CdcOptions *options, const OptionRow *row, const char *text)
 	}
 }
 
-/* Text of a scalar JSON value; NULL for an array or an object. */
-static char *
-scalar_text(const JsonbValue *value)
+/* cdc_options_scalar_text: see options.h. */
+char *
+cdc_options_scalar_text(const JsonbValue *value)
 {
 	switch (value->type)
 	{
@@ -226,7 +226,7 @@ set_list(CdcOptions *options, const OptionRow *row, JsonbContainer *array)
 
 		if (element->type != jbvString)
 			bad_value(row, text, "It must be an array of column names.");
-		add_key_column(options, row, scalar_text(element));
+		add_key_column(options, row, cdc_options_scalar_text(element));
 	}
 }
 
@@ -297,7 +297,7 @@ static void
 set_property(CdcOptions *options, const char *name, const JsonbValue *value,
 			 CdcOptionLevel level)
 {
-	char	   *text = scalar_text(value);
+	char	   *text = cdc_options_scalar_text(value);
 
 	if (level == CDC_OPTION_SUBSCRIPTION && strchr(name, '.') != NULL)
 	{
@@ -333,7 +333,7 @@ set_member(CdcOptions *options, const char *name, const JsonbValue *value,
 	check_level(row, level);
 	if (value->type == jbvNull)
 		return;
-	text = scalar_text(value);
+	text = cdc_options_scalar_text(value);
 	if (row->type == LIST && value->type == jbvBinary)
 		set_list(options, row, value->val.binary.data);
 	else if (text == NULL)
@@ -378,7 +378,7 @@ cdc_options_parse(CdcOptions *options, Jsonb *json, CdcOptionLevel level)
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
-			name = scalar_text(&value);
+			name = cdc_options_scalar_text(&value);
 		else if (token == WJB_VALUE)
 			set_member(options, name, &value, level);
 	}

@@ -102,4 +102,7 @@ extern void cdc_options_parse(CdcOptions *options, Jsonb *json,
 /* For the options of a subscription as a whole; 22023. */
 extern void cdc_options_check(const CdcOptions *options);
 
+/* Text of a scalar JSON value, palloc'd; NULL for null, an array, an object. */
+extern char *cdc_options_scalar_text(const JsonbValue *value);
+
 #endif							/* CDC_OPTIONS_H */

@@ -25,7 +25,7 @@ extern CdcStep cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records,
 
 /* --- hold.c: partitions that wait for each other --- */
 
-/* Reads the roots of all mappings again; needs a transaction. */
+/* Reads the roots of all mappings again after DDL; needs a transaction. */
 extern void cdc_hold_refresh_roots(CdcPipeline *pipeline);
 /* Do several partitions feed the partition tree of this root? */
 extern bool cdc_hold_several(const CdcPipeline *pipeline, Oid root);

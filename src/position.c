@@ -186,7 +186,7 @@ cdc_position_create(const char *subscription, const char *topic,
 	SPI_finish();
 }
 
-/* cdc_position_claim: see position.h.  ERROR 55000 where there is no row. */
+/* cdc_position_claim: see position.h.  ERROR 40001 where there is no row. */
 int64
 cdc_position_claim(const char *subscription, const char *topic,
 				   int32 partition, int64 generation, int64 *skip_offset)

@@ -502,3 +502,15 @@ cdc_row_key_fields(CdcRelation *rel, const CdcEvent *event, CdcRow *row)
 	}
 	set_key_values(rel, map, key, NULL, row);
 }
+
+/* cdc_key_nulls: see relmap.h. */
+uint32
+cdc_key_nulls(const CdcKey *key, const CdcRow *row)
+{
+	uint32		bits = 0;
+
+	for (int i = 0; key != NULL && i < key->nkeys; i++)
+		if (row->nulls[key->columns[i]])
+			bits |= (uint32) 1 << i;
+	return bits;
+}

@@ -40,6 +40,7 @@ relcache_callback(Datum arg, Oid relid)
 {
 	if (current_relmap == NULL)
 		return;
+	current_relmap->invalidated = true;
 	for (CdcRelation *rel = current_relmap->relations; rel; rel = rel->next)
 		if (relid == InvalidOid || rel->relid == relid)
 			rel->valid = false;
@@ -74,6 +75,7 @@ cdc_relmap_create(MemoryContext parent, const CdcSubscription *subscription)
 	}
 	relmap->context = context;
 	relmap->subscription = subscription;
+	relmap->invalidated = true;
 	callback->func = relmap_reset_callback;
 	callback->arg = relmap;
 	MemoryContextRegisterResetCallback(context, callback);

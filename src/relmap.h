@@ -186,6 +186,7 @@ typedef struct CdcRelmap
 	const CdcSubscription *subscription;
 	CdcRelation *relations;
 	CdcTableCounts totals;		/* of all committed transactions */
+	bool		invalidated;	/* some relation was, since hold.c looked */
 } CdcRelmap;
 
 extern CdcRelmap *cdc_relmap_create(MemoryContext parent,
@@ -225,5 +226,10 @@ extern CdcKey *cdc_row_key(CdcRelation *rel, const CdcEvent *event,
 extern void cdc_row_key_fields(CdcRelation *rel, const CdcEvent *event,
 							   CdcRow *row);
 extern void cdc_row_alloc(const CdcRelation *rel, CdcRow *row);
+/* Are the same columns set?  CDC_UNCHANGED counts as unset. */
+extern bool cdc_row_same_columns(const CdcRelation *rel, const uint8 *a,
+								 const uint8 *b);
+/* Bit i is set where key column i of the row is NULL; 0 without a key. */
+extern uint32 cdc_key_nulls(const CdcKey *key, const CdcRow *row);
 
 #endif							/* CDC_RELMAP_H */

@@ -31,6 +31,16 @@ cdc_route_begin(CdcRouter *router, CdcRelmap *relmap, CdcRoleScope *role,
 								sizeof(CdcRelation *));
 }
 
+/* cdc_change_blame: see route.h. */
+void
+cdc_change_blame(const CdcChange *change)
+{
+	cdc_error_position_reset();
+	cdc_error_position.record = change->event->record;
+	cdc_error_position.relation = change->rel->name;
+	cdc_error_position.in_value = true;
+}
+
 /* The relation of a mapping, once per range. */
 static CdcRelation *
 relation_of(CdcRouter *router, const CdcMapping *mapping)

@@ -50,6 +50,9 @@ typedef struct CdcRouter
 	bool		begun;			/* an event of the range was routed */
 } CdcRouter;
 
+/* Points an error to come at the record of a change, as one of its data. */
+extern void cdc_change_blame(const CdcChange *change);
+
 /* Starts a range; allocates in CurrentMemoryContext. */
 extern void cdc_route_begin(CdcRouter *router, CdcRelmap *relmap,
 							CdcRoleScope *role, CdcPartition **parts);

@@ -293,6 +293,18 @@ cdc_row_alloc(const CdcRelation *rel, CdcRow *row)
 	row->has_unchanged = false;
 }
 
+/* cdc_row_same_columns: see relmap.h. */
+bool
+cdc_row_same_columns(const CdcRelation *rel, const uint8 *a, const uint8 *b)
+{
+	if (memcmp(a, b, rel->ncolumns) == 0)
+		return true;
+	for (int i = 0; i < rel->ncolumns; i++)
+		if ((a[i] == CDC_SET) != (b[i] == CDC_SET))
+			return false;
+	return true;
+}
+
 /* Converts one member into its column of the row. */
 static void
 set_value(CdcField *field, const CdcJsonNode *value, CdcRow *row)

@@ -3,7 +3,7 @@
  * session.c
  *		Settings of the session in which rows are applied.
  *
- * Floor 9.  What a row means and how long we wait must not depend on what
+ * Floor 5.  What a row means and how long we wait must not depend on what
  * the role, the database or the server are set to.
  *
  *-------------------------------------------------------------------------
@@ -19,6 +19,19 @@
 
 #include "session.h"
 
+/* Settings that decide what a row means. */
+static const char *const meaning[][2] = {
+	{"search_path", ""},
+	{"row_security", "off"},
+	{"DateStyle", "ISO, MDY"},
+	{"IntervalStyle", "postgres"},
+	{"TimeZone", "UTC"},
+	{"extra_float_digits", "1"},
+	{"bytea_output", "hex"},
+	{"xmloption", "content"},
+	{"lc_monetary", "C"},
+};
+
 /*
  * cdc_session_pin pins every setting that could change what a row means or how long we wait,
  * whatever the role, the database or the server say.
@@ -28,9 +41,7 @@ cdc_session_pin(void)
 {
 	static const char *const settings[][2] = {
 		{"role", "none"},
-		{"search_path", ""},
 		{"session_replication_role", "replica"},
-		{"row_security", "off"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
@@ -38,17 +49,12 @@ cdc_session_pin(void)
 		{"idle_in_transaction_session_timeout", "0"},
 		{"idle_session_timeout", "0"},
 		{"lock_timeout", "1000"},
-		{"DateStyle", "ISO, MDY"},
-		{"IntervalStyle", "postgres"},
-		{"TimeZone", "UTC"},
-		{"extra_float_digits", "1"},
-		{"bytea_output", "hex"},
-		{"xmloption", "content"},
-		{"lc_monetary", "C"},
 		{"jit", "off"},
 		{"plan_cache_mode", "auto"},
 	};
 
+	for (size_t i = 0; i < lengthof(meaning); i++)
+		SetConfigOption(meaning[i][0], meaning[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 	for (size_t i = 0; i < lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 #if PG_VERSION_NUM >= 170000
@@ -56,6 +62,27 @@ cdc_session_pin(void)
 #endif
 	SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_SUSET,
 					PGC_S_OVERRIDE);
+}
+
+/* Sets one setting until the caller leaves its level of settings. */
+static void
+set_for_level(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * cdc_session_pin_level makes rows mean in a user's session what they mean in
+ * a worker, until the caller leaves its level of settings (NewGUCNestLevel).
+ */
+void
+cdc_session_pin_level(const CdcSubscription *subscription)
+{
+	for (size_t i = 0; i < lengthof(meaning); i++)
+		set_for_level(meaning[i][0], meaning[i][1]);
+	set_for_level("session_replication_role",
+				  subscription->options.replica_role ? "replica" : "origin");
 }
 
 /* cdc_session_apply_options sets what the subscription's options choose. */

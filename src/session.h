@@ -3,7 +3,7 @@
  * session.h
  *		Settings of the session in which rows are applied.
  *
- * Floor 9.
+ * Floor 5.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +15,8 @@
 /* Both need a transaction. */
 extern void cdc_session_pin(void);
 extern void cdc_session_apply_options(const CdcSubscription *subscription);
+/* For a user's session, which must be in a level of settings of its own. */
+extern void cdc_session_pin_level(const CdcSubscription *subscription);
 /* Once a process. */
 extern void cdc_session_keep_memory(void);
 

@@ -84,7 +84,7 @@ settle_partition(CdcAttempt *attempt, CdcPartition *part, bool was_fresh)
 	part->next_offset = outcome->next_offset;
 	cdc_policy_skip_done(&attempt->passes, part);
 	drop_applied(part);
-	if (!outcome->touched)
+	if (outcome->last_offset < 0)
 		return;
 	if (!outcome->stays)
 	{
@@ -108,7 +108,7 @@ settle_partition(CdcAttempt *attempt, CdcPartition *part, bool was_fresh)
 	else
 	{
 		cdc_pipeline_stop(pipeline, part, attempt->records[outcome->event],
-					   outcome->failure);
+						  outcome->failure);
 		cdc_partition_rewind(part);
 	}
 }

@@ -30,6 +30,7 @@
 
 #include "deadletter.h"
 #include "pipeline.h"
+#include "session.h"
 #include "sqlargs.h"
 
 extern PGDLLEXPORT Datum cdc_sink_retry_dead_letter(PG_FUNCTION_ARGS);
@@ -191,31 +192,6 @@ is_listed(const Letter *letters, int n, int64 id)
 /* ------------------------------------------------------------------------
  * Retry
  * ------------------------------------------------------------------------ */
-
-/* Settings of a worker that decide what a row means. */
-static void
-pin_settings(const CdcSubscription *sub)
-{
-	static const char *const settings[][2] = {
-		{"search_path", ""},
-		{"row_security", "off"},
-		{"DateStyle", "ISO, MDY"},
-		{"IntervalStyle", "postgres"},
-		{"TimeZone", "UTC"},
-		{"extra_float_digits", "1"},
-		{"bytea_output", "hex"},
-		{"xmloption", "content"},
-		{"lc_monetary", "C"},
-	};
-
-	for (size_t i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_SUSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("session_replication_role",
-							 sub->options.replica_role ? "replica" : "origin",
-							 PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-							 false);
-}
 
 /* Copies bytes into the arena, with the room that the JSON reader wants. */
 static CdcBytes
@@ -497,7 +473,7 @@ retry_letters(FunctionCallInfo fcinfo, const Letter *letters, int n)
 	if (sub == NULL)
 		elog(ERROR, "subscription \"%s\" has gone", letters[0].subscription);
 	level = NewGUCNestLevel();
-	pin_settings(sub);
+	cdc_session_pin_level(sub);
 	pipeline = cdc_pipeline_create(CurrentMemoryContext, sub);
 	PG_TRY();
 	{

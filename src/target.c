@@ -90,7 +90,7 @@ check_rules(Relation rel)
 }
 
 /*
- * Refuses a deferrable primary key, by which ON CONFLICT cannot find rows.
+ * Refuses a deferrable primary key: two rows may have it for a while.
  * The relation cache names only immediate indexes as keys, so that the
  * catalog is asked.
  */

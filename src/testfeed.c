@@ -29,6 +29,7 @@
 
 #include "pipeline.h"
 #include "position.h"
+#include "session.h"
 
 PG_FUNCTION_INFO_V1(cdc_test_feed);
 
@@ -231,14 +232,6 @@ return_counts(CdcPipeline *pipeline, ReturnSetInfo *rsinfo)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
-/* Settings that worker.c pins, for the time of the call. */
-static void
-pin(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
 /*
  * Adds the partitions of all lines, as a consumer does before it reads: a
  * partition must know from the start who else feeds its table.
@@ -304,12 +297,7 @@ cdc_test_feed(PG_FUNCTION_ARGS)
 	if (subscription == NULL)
 		elog(ERROR, "no such subscription");
 	InitMaterializedSRF(fcinfo, 0);
-	pin("session_replication_role", subscription->options.replica_role ?
-		"replica" : "origin");
-	pin("search_path", "");
-	pin("DateStyle", "ISO, MDY");
-	pin("IntervalStyle", "postgres");
-	pin("TimeZone", "UTC");
+	cdc_session_pin_level(subscription);
 	pipeline = cdc_pipeline_create(CurrentMemoryContext, subscription);
 	pipeline->in_caller = true;
 	PG_TRY();

@@ -430,9 +430,7 @@ serve_signals(Worker *worker)
 		ProcessConfigFile(PGC_SIGHUP);
 	}
 	if (worker->config_seen != pg_atomic_read_u64(&cdc_my_slot->config_count) ||
-		(worker->open_failed && worker->retry_at != 0 &&
-		 GetCurrentTimestamp() >= worker->retry_at) ||
-		(worker->open_failed && worker->retry_at == 0))
+		(worker->open_failed && GetCurrentTimestamp() >= worker->retry_at))
 		open_consumer(worker);
 }
 
