@@ -103,6 +103,12 @@ def reasons(ladder):
     return ladder.tally.tap("reasons", out, code)
 
 
+def faults(ladder):
+    """Each row of the fault table has a test."""
+    out, code = ladder.run([os.path.join(ladder.src, "test", "faults")], 60)
+    return ladder.tally.tap("faults", out, code)
+
+
 def reference_tables(ladder):
     """The tables of README and docs are those of the code."""
     out, code = ladder.run(["scripts/gen-reference", "--check"], 60)

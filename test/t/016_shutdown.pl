@@ -1,4 +1,4 @@
-# A shutdown does not wait for us, whatever state the workers are in.
+# fault 4: a shutdown does not wait for us, whatever state the workers are in.
 use strict;
 use warnings;
 

@@ -1,4 +1,4 @@
-# Whatever is killed while records come in, the tables end as the records say and an append table holds each record once.
+# faults 1, 2, 5: whatever is killed while records come in, the tables end as the records say and an append table holds each record once.
 use strict;
 use warnings;
 

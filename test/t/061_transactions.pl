@@ -1,4 +1,4 @@
-# Kafka transactions: what is aborted is never applied, what is open is not waited for, control records count as read.
+# fault 28: kafka transactions: what is aborted is never applied, what is open is not waited for, control records count as read.
 use strict;
 use warnings;
 

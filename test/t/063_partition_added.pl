@@ -1,4 +1,4 @@
-# Partitions and topics that appear while a subscription runs are read from their beginning, also where it starts at the latest record.
+# fault 16: partitions and topics that appear while a subscription runs are read from their beginning, also where it starts at the latest record.
 use strict;
 use warnings;
 

@@ -1,4 +1,4 @@
-# A server stops and a database is dropped within 5 s, while the broker is gone and while the worker's queue is full behind a lock.
+# fault 4: a server stops and a database is dropped within 5 s, while the broker is gone and while the worker's queue is full behind a lock.
 use strict;
 use warnings;
 
