@@ -531,8 +531,10 @@ make_config(CdcKafkaConfig *config, const char *server_name, Oid user,
 		property->value = pstrdup(tuning->property_values[i]);
 	}
 	config->allowed_brokers = pstrdup(cdc_guc_allowed_brokers);
-	config->group = psprintf("cdc_sink-" UINT64_FORMAT "-%u-%s",
-							 GetSystemIdentifier(), MyDatabaseId, group_tail);
+	config->group = tuning && tuning->consumer_group ?
+		pstrdup(tuning->consumer_group) :
+		psprintf("cdc_sink-" UINT64_FORMAT "-%u-%s", GetSystemIdentifier(),
+				 MyDatabaseId, group_tail);
 	config->queue_kbytes = cdc_guc_memory_limit / 4;
 }
 

@@ -43,6 +43,8 @@ connection_fingerprint(const CdcKafkaConfig *config)
 	}
 	hash = hash_combine64(hash, hash_bytes_extended((const unsigned char *) config->allowed_brokers,
 													strlen(config->allowed_brokers), 3));
+	hash = hash_combine64(hash, hash_bytes_extended((const unsigned char *) config->group,
+													strlen(config->group), 4));
 	return psprintf(UINT64_FORMAT "/%d", hash, config->queue_kbytes);
 }
 

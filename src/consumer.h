@@ -31,6 +31,17 @@ typedef struct CdcStandstill
 	TimestampTz since;			/* 0: it moves, or nothing stands behind */
 } CdcStandstill;
 
+/* What was published to the consumer group; consumer_group.c. */
+typedef struct CdcGroup
+{
+	int64	   *positions;		/* by partition; -1: to be published */
+	int			npositions;
+	TimestampTz next;			/* not before */
+	TimestampTz repeat;			/* when all of them are published again */
+	char		logged[CDC_MESSAGE_LEN];	/* the last complaint, and when */
+	TimestampTz logged_at;
+} CdcGroup;
+
 typedef struct CdcConsumer
 {
 	MemoryContext context;		/* of the subscription as loaded */
@@ -53,6 +64,7 @@ typedef struct CdcConsumer
 	TimestampTz ends_time;		/* when ends were last learned; 0: never */
 	uint64		request_served; /* last wait_for_catchup that was answered */
 	CdcKafkaStatus status;
+	CdcGroup	group;
 	bool		received;		/* records came in this turn */
 	bool		active;			/* records came since ends were asked for */
 } CdcConsumer;
@@ -84,6 +96,18 @@ extern bool cdc_consumer_learn_ends(CdcConsumer *consumer, bool now);
  * must wait for each other, and shared again when that is over.
  */
 extern void cdc_consumer_gather(CdcConsumer *consumer);
+/*
+ * Publishes committed positions to the consumer group where the option names
+ * one, about once a second, without waiting.
+ */
+extern void cdc_consumer_publish_group(CdcConsumer *consumer);
+/*
+ * The same before the worker ends; waits at most timeout_ms for the answer to
+ * what is under way, and as long for its own.
+ */
+extern void cdc_consumer_publish_last(CdcConsumer *consumer, int timeout_ms);
+/* Time in ms until that is due again; -1: nothing is to be published. */
+extern long cdc_consumer_group_due(const CdcConsumer *consumer);
 /* Publishes partitions that changed; the worst state, with its reason. */
 extern CdcState cdc_consumer_publish(CdcConsumer *consumer, char *reason,
 									 char *hint);

@@ -204,6 +204,18 @@ warn_of_library(char *hint)
 		snprintf(hint, CDC_HINT_LEN, "%s.", warning);
 }
 
+/* Where nothing else is to be said: that the group does not hear from us. */
+static void
+warn_of_group(CdcConsumer *consumer, char *hint)
+{
+	const char *group = consumer->subscription->options.consumer_group;
+	const char *error = cdc_kafka_group_error(consumer->kafka);
+
+	if (hint[0] == '\0' && group != NULL && error[0] != '\0')
+		snprintf(hint, CDC_HINT_LEN, "Positions are not published to consumer group \"%s\": %s",
+				 group, error);
+}
+
 /*
  * cdc_consumer_publish: see consumer.h.  reason and hint have CDC_REASON_LEN
  * and CDC_HINT_LEN bytes.
@@ -239,6 +251,7 @@ cdc_consumer_publish(CdcConsumer *consumer, char *reason, char *hint)
 			worsen(&worst, reason, hint, status.state, status.reason, status.hint);
 	}
 	overall_status(consumer, &worst, reason, hint);
+	warn_of_group(consumer, hint);
 	warn_of_library(hint);
 	return worst;
 }

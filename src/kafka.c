@@ -563,9 +563,12 @@ take_error(CdcKafka *kafka, CdcKafkaEvent *event)
 		rd_kafka_topic_partition_destroy(where);
 		return;
 	}
-	/* the group is a name only: whether we may use it does not matter */
+	/* the group is only written to: whether we may is no matter of reading */
 	if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+	{
+		cdc_kafka_note_group_error(kafka, text);
 		return;
+	}
 	take_client_error(kafka, event, code, text);
 }
 

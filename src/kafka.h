@@ -4,7 +4,7 @@
  *		The record source: a librdkafka consumer with a static assignment.
  *
  * Floor 3.  Behind it, kafka_internal.h is the only file that includes
- * rdkafka.h (for kafka_open.c, kafka.c and kafka_ask.c).  All of it runs in
+ * rdkafka.h (for the files kafka*.c).  All of it runs in
  * our own worker processes (checked), on their main thread, and a process has
  * at most one handle.  librdkafka's threads never run our code but two
  * pure-C callbacks: connect_cb enforces cdc_sink.allowed_brokers, and
@@ -26,7 +26,8 @@ typedef struct CdcKafkaConfig
 	int			nproperties;
 	CdcKafkaProperty *properties;
 	const char *allowed_brokers;	/* cdc_sink.allowed_brokers, or "" */
-	const char *group;			/* synthetic group.id */
+	const char *group;			/* group.id: option consumer_group, or a
+								 * synthetic one; nothing joins it */
 	int			queue_kbytes;	/* bound of the fetch queue */
 } CdcKafkaConfig;
 
@@ -144,6 +145,24 @@ extern bool cdc_kafka_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
 /* Watermarks as the last fetch told them; false where none is known. */
 extern bool cdc_kafka_watermarks(CdcKafka *kafka, const char *topic,
 								 int32 partition, int64 *low, int64 *high);
+/*
+ * Publishes offsets to the group of the handle, without waiting for anything.
+ * False, and nothing is done, while the answer to the last ones is to come.
+ */
+extern bool cdc_kafka_commit(CdcKafka *kafka, const CdcTopicPartition *parts,
+							 int n, const char *metadata);
+typedef enum CdcCommitAnswer
+{
+	CDC_COMMIT_IDLE,			/* nothing was asked */
+	CDC_COMMIT_PENDING,
+	CDC_COMMIT_DONE,
+	CDC_COMMIT_FAILED			/* cdc_kafka_group_error tells why */
+} CdcCommitAnswer;
+/* Takes the answer, waiting at most timeout_ms for it. */
+extern CdcCommitAnswer cdc_kafka_commit_answer(CdcKafka *kafka, int timeout_ms);
+/* What the brokers have against the group, "": nothing; owned by the handle. */
+extern const char *cdc_kafka_group_error(CdcKafka *kafka);
+
 /* Text of librdkafka's code, as in CdcTopicPartition.error; static. */
 extern const char *cdc_kafka_error_text(int code);
 /*

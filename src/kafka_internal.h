@@ -4,7 +4,7 @@
  *		What the files of the record source share.
  *
  * Floor 3.  The only place that includes rdkafka.h, and included by
- * kafka_open.c, kafka.c and kafka_ask.c only.
+ * the files kafka*.c only.
  *
  *-------------------------------------------------------------------------
  */
@@ -67,6 +67,10 @@ struct CdcKafka
 	uint64		refusals_seen;
 	TimestampTz refused_at;
 	char	   *cluster_id;
+	/* publishing to a consumer group */
+	rd_kafka_queue_t *commits;	/* answers; NULL: nothing was published yet */
+	bool		committing;		/* an answer is to come */
+	char		group_error[CDC_MESSAGE_LEN];	/* the last one's; "": none */
 	/* assignment */
 	int			ntopics;
 	int			max_topics;
@@ -113,5 +117,10 @@ extern void cdc_kafka_make_list(CdcKafka *kafka,
 								const CdcTopicPartition *parts, int n);
 /* Frees what a question to the brokers holds: topic handles and the list. */
 extern void cdc_kafka_release_question(CdcKafka *kafka);
+
+/* --- kafka_commit.c --- */
+
+/* Keeps what the brokers have against the group. */
+extern void cdc_kafka_note_group_error(CdcKafka *kafka, const char *text);
 
 #endif							/* CDC_KAFKA_INTERNAL_H */

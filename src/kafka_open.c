@@ -181,6 +181,8 @@ cdc_kafka_close(CdcKafka *kafka)
 	cdc_open_kafka = NULL;
 	cdc_kafka_release_event(kafka);
 	cdc_kafka_release_question(kafka);
+	if (kafka->commits != NULL)
+		rd_kafka_queue_destroy(kafka->commits);
 	rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);
 	rd_kafka_queue_destroy(kafka->queue);
 	if (destroy_bounded(kafka->rk))

@@ -28,7 +28,8 @@ typedef enum OptionType
 	BOOL,
 	INT,
 	BIGINT,
-	TEXT,						/* char *, NULL where empty */
+	TEXT,						/* char *, NULL where empty; at most max bytes */
+	TOPIC,						/* likewise; a name that a topic can have */
 	LIST						/* nkey_columns and key_columns */
 } OptionType;
 
@@ -66,7 +67,6 @@ static const struct
 	const char *word;
 }			deferred[] = {
 	{"dead_letter_topic", NULL},
-	{"consumer_group", NULL},
 };
 
 /* Raises 0A000 where the option, or this value of it, does not work yet. */
@@ -145,6 +145,26 @@ parse_number(const OptionRow *row, const char *text)
 	return number;
 }
 
+/* Reads a text of at most so many bytes, NULL where it is empty. */
+static char *
+parse_text(const OptionRow *row, const char *text)
+{
+	if ((int64) strlen(text) > row->max)
+		bad_value(row, text, psprintf("It must have at most " INT64_FORMAT " bytes.",
+									  row->max));
+	return *text ? pstrdup(text) : NULL;
+}
+
+/* The same for the name of a topic. */
+static char *
+parse_topic(const OptionRow *row, const char *text)
+{
+	if (strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") != strlen(text) ||
+		strcmp(text, ".") == 0 || strcmp(text, "..") == 0)
+		bad_value(row, text, "A topic's name consists of letters, digits, \".\", \"_\" and \"-\".");
+	return parse_text(row, text);
+}
+
 /* Sets an option from its text form. */
 static void
 set_from_text(CdcOptions *options, const OptionRow *row, const char *text)
@@ -172,7 +192,10 @@ set_from_text(CdcOptions *options, const OptionRow *row, const char *text)
 			*(int64 *) field = parse_number(row, text);
 			break;
 		case TEXT:
-			*(char **) field = *text ? pstrdup(text) : NULL;
+			*(char **) field = parse_text(row, text);
+			break;
+		case TOPIC:
+			*(char **) field = parse_topic(row, text);
 			break;
 		case LIST:
 			bad_value(row, text, "It must be an array of column names.");

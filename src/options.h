@@ -94,8 +94,8 @@ typedef enum CdcOptionLevel
 extern void cdc_options_defaults(CdcOptions *options);
 /*
  * Lays the members of a jsonb object over *options.  Unknown keys, wrong
- * types and values out of range raise 22023 with the valid ones as hint;
- * what a later issue brings raises 0A000.  Strings are palloc'd.
+ * types and values out of range raise 22023 with the valid ones as hint.
+ * Strings are palloc'd.
  */
 extern void cdc_options_parse(CdcOptions *options, Jsonb *json,
 							  CdcOptionLevel level);

@@ -10,7 +10,8 @@
  *
  * levels	S subscription, M mapping, SM a mapping may override
  * type		WORD (one of words; the field gets its index), CHOICE (likewise,
- *			two words for false and true), BOOL, INT, BIGINT, TEXT, LIST
+ *			two words for false and true), BOOL, INT, BIGINT, TEXT (at most max bytes),
+ *			TOPIC, LIST
  * default	as a user would write it; "" for none
  *
  * The order of words is that of the enumerations in options.h and of
@@ -38,5 +39,5 @@ OPTION("retry_backoff_max_ms", S, INT, retry_backoff_max_ms, "30000", 10, 360000
 OPTION("synchronous_commit", S, WORD, synchronous_commit, "off", 0, 0, "off,local,remote_write,on,remote_apply", "of the transactions that apply; off loses nothing, for the position is lost with the data")
 OPTION("session_replication_role", S, CHOICE, replica_role, "replica", 0, 0, "origin,replica", "which triggers and foreign keys of the target tables fire")
 OPTION("run_as_owner", S, BOOL, run_as_owner, "false", 0, 0, NULL, "apply as the owner of the subscription instead of the owner of the table")
-OPTION("consumer_group", S, TEXT, consumer_group, "", 0, 0, NULL, "group to which committed positions are published for lag tools; never read back")
-OPTION("dead_letter_topic", S, TEXT, dead_letter_topic, "", 0, 0, NULL, "topic to which dead letters are also published after the commit, at least once")
+OPTION("consumer_group", S, TEXT, consumer_group, "", 0, 255, NULL, "group to which committed positions are published for lag tools; never read back")
+OPTION("dead_letter_topic", S, TOPIC, dead_letter_topic, "", 0, 249, NULL, "topic to which dead letters are also published after the commit, at least once")

@@ -20,6 +20,8 @@
 #include "oneshot.h"
 #include "session.h"
 
+#define LAST_PUBLISH_MS	2000
+
 /* Have all partitions reached the ends that stood at the start? */
 static bool
 reached(const CdcPipeline *pipeline, const int64 *goals)
@@ -133,5 +135,7 @@ cdc_worker_run_batches(int64 subid, int max_batches, int64 timeout_ms)
 		else
 			wait_for_records(consumer);
 	}
+	/* a new client has yet to find the group's coordinator */
+	cdc_consumer_publish_last(consumer, LAST_PUBLISH_MS);
 	cdc_consumer_close(consumer);
 }

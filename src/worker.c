@@ -35,6 +35,7 @@
 #define IDLE_MS			10000
 #define LOCK_RETRY_MS	100
 #define REPORT_MS		1000
+#define LAST_PUBLISH_MS	500
 
 PGDLLEXPORT void cdc_apply_main(Datum slot_index);
 
@@ -396,6 +397,10 @@ wait_for_work(Worker *worker)
 															   worker->retry_at) + 1);
 	if (worker->consumer)
 	{
+		long		group = cdc_consumer_group_due(worker->consumer);
+
+		if (group >= 0)
+			timeout = Min(timeout, group);
 		timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 															   worker->consumer->next_metadata) + 1);
 		timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
@@ -423,7 +428,11 @@ serve_signals(Worker *worker)
 {
 	CHECK_FOR_INTERRUPTS();
 	if (cdc_slot_stopping())
+	{
+		if (worker->consumer)
+			cdc_consumer_publish_last(worker->consumer, LAST_PUBLISH_MS);
 		proc_exit(0);
+	}
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
@@ -479,6 +488,7 @@ turn(Worker *worker)
 	}
 	(void) cdc_consumer_learn_ends(consumer, false);
 	cdc_consumer_gather(consumer);
+	cdc_consumer_publish_group(consumer);
 	worker->busy = step == CDC_STEP_DONE;
 }
 

@@ -47,7 +47,7 @@ INSERT INTO wrong VALUES
 	($$SELECT cdc_sink.create_subscription('x', 'kafka', options => '{"retry_backoff_ms": 200, "retry_backoff_max_ms": 100}')$$, '22023', 'options: longest delay below the first'),
 	($$SELECT cdc_sink.create_subscription('x', 'kafka', options => '{"workers": 65}')$$, '22023', 'options: more workers than 64'),
 	($$SELECT cdc_sink.create_subscription('x', 'kafka', options => '{"dead_letter_topic": "t"}')$$, '0A000', 'later: dead_letter_topic'),
-	($$SELECT cdc_sink.create_subscription('x', 'kafka', options => '{"consumer_group": "g"}')$$, '0A000', 'later: consumer_group'),
+	(format('SELECT cdc_sink.create_subscription(''x'', ''kafka'', options => %L)', jsonb_build_object('consumer_group', repeat('g', 256))), '22023', 'options: consumer_group of 256 bytes'),
 	($$SELECT cdc_sink.alter_subscription(NULL)$$, '22004', 'alter: NULL name'),
 	($$SELECT cdc_sink.alter_subscription('absent')$$, '42704', 'alter: no such subscription'),
 	($$SELECT cdc_sink.alter_subscription('s', server => 'absent')$$, '42704', 'alter: no such server'),

@@ -107,6 +107,34 @@ sub tool
 
 sub create_topic { my ($self, @args) = @_; system_or_bail($self->tool('topic', @args)); return; }
 sub add_partitions { my ($self, $topic, $count) = @_; system_or_bail($self->tool('partitions', $topic, $count)); return; }
+sub deny { my ($self, @acl) = @_; system_or_bail($self->tool('deny', @acl)); return; }
+sub allow { my ($self, @acl) = @_; system_or_bail($self->tool('allow', @acl)); return; }
+
+# Settings of a broker that denies what deny() names, and allows all else.
+sub authorizer
+{
+	return (
+		'authorizer.class.name' => 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+		'allow.everyone.if.no.acl.found' => 'true');
+}
+
+# What is committed to a group: "partition offset metadata", a line for each partition of the topic.
+sub offsets
+{
+	my ($self, $group, $topic, $partitions) = @_;
+	IPC::Run::run([ $self->tool('offsets', $group, $topic, $partitions) ], '>', \my $out) or die "offsets of $group failed\n";
+	chomp $out;
+	return $out;
+}
+
+# Records of a topic, each a hash as produce takes them.
+sub records
+{
+	my ($self, $topic) = @_;
+	IPC::Run::run([ $self->tool('records', $topic) ], '>', \my $out) or die "reading $topic failed\n";
+	return map { decode_json($_) } split /\n/, $out;
+}
+
 sub drop_topic { my ($self, $name) = @_; system_or_bail($self->tool('drop-topic', $name)); return; }
 
 # Writes a recorded stream; topics get the prefix. Options as those of kafka-tool.
