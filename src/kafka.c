@@ -426,6 +426,7 @@ take_record(CdcKafka *kafka, CdcArena *arena, CdcKafkaEvent *event)
 				 errdetail("A record of %zu bytes could not be copied.",
 						   message->len + message->key_len)));
 	partition->expected = message->offset + 1;
+	kafka->drained += message->len + message->key_len;
 	event->type = CDC_KAFKA_RECORD;
 	event->part = partition->part;
 	event->offset = message->offset;
@@ -624,6 +625,11 @@ cdc_kafka_poll(CdcKafka *kafka, CdcArena *arena, CdcKafkaEvent *event)
 		cdc_kafka_release_event(kafka);
 		if (event->type == CDC_KAFKA_NONE)
 			CHECK_FOR_INTERRUPTS();
+	}
+	if (kafka->drained >= kafka->wake_bytes)
+	{
+		kafka->drained = 0;
+		cdc_kafka_wake_fetchers(kafka);
 	}
 	return event->type;
 }

@@ -327,6 +327,29 @@ cdc_kafka_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
 		ask_missing_ends(kafka, parts, n, &deadline);
 }
 
+/*
+ * A broker's thread that finds the fetch queue full sleeps for up to 1 s,
+ * whatever is taken out meanwhile; fetch.queue.backoff.ms mends that in 2.2.0.
+ * Any request wakes it.  So ask each leader for an end and do not wait.
+ */
+void
+cdc_kafka_wake_fetchers(CdcKafka *kafka)
+{
+	HASH_SEQ_STATUS all;
+	Partition  *partition;
+
+	cdc_kafka_release_question(kafka);
+	kafka->list = rd_kafka_topic_partition_list_new(
+		(int) hash_get_num_entries(kafka->partitions));
+	hash_seq_init(&all, kafka->partitions);
+	while ((partition = hash_seq_search(&all)) != NULL)
+		rd_kafka_topic_partition_list_add(kafka->list, partition->key.topic,
+										  (int32) partition->key.partition)->offset =
+			RD_KAFKA_OFFSET_END;
+	(void) rd_kafka_offsets_for_times(kafka->rk, kafka->list, 0);
+	cdc_kafka_release_question(kafka);
+}
+
 bool
 cdc_kafka_watermarks(CdcKafka *kafka, const char *topic, int32 partition,
 					 int64 *low, int64 *high)

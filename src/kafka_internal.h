@@ -85,6 +85,8 @@ struct CdcKafka
 	/* held objects, freed at exit before the handle */
 	rd_kafka_event_t *event;
 	const rd_kafka_message_t *message;	/* of event */
+	int64		drained;		/* bytes of records since the last wake-up */
+	int64		wake_bytes;		/* bytes after which to wake the fetchers */
 	int			nasked;
 	rd_kafka_topic_t **asked;
 	rd_kafka_topic_partition_list_t *list;
@@ -117,6 +119,8 @@ extern void cdc_kafka_make_list(CdcKafka *kafka,
 								const CdcTopicPartition *parts, int n);
 /* Frees what a question to the brokers holds: topic handles and the list. */
 extern void cdc_kafka_release_question(CdcKafka *kafka);
+/* Wakes the brokers' threads, which may sleep although the queue has room. */
+extern void cdc_kafka_wake_fetchers(CdcKafka *kafka);
 
 /* --- kafka_commit.c --- */
 

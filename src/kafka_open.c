@@ -33,6 +33,8 @@
 #define CLOSE_TIMEOUT_MS	2000
 /* bound of the fetch queue where the caller sets none */
 #define DEFAULT_QUEUE_KBYTES 32768
+/* parts of the queue after which the fetchers are woken */
+#define WAKE_PARTS			4
 
 CdcKafka   *cdc_open_kafka;
 
@@ -56,6 +58,8 @@ static const FixedProperty default_properties[] = {
 	/* questions wait behind an idle fetch: wait_for_catchup is as slow as this */
 	{"fetch.wait.max.ms", "250", false},
 	{"fetch.max.bytes", "16777216", false},
+	/* larger answers cost the broker and the client less a record */
+	{"max.partition.fetch.bytes", "4194304", false},
 	{"fetch.error.backoff.ms", "200", false},
 	{"topic.metadata.refresh.interval.ms", "10000", false},
 	{"reconnect.backoff.ms", "100", false},
@@ -365,12 +369,11 @@ set_fixed(rd_kafka_conf_t *conf, const FixedProperty *properties, int n)
 }
 
 /* The fetch queue's bound: the caller's, or less where the user wants so. */
-static void
-set_queue_bound(rd_kafka_conf_t *conf, const CdcKafkaConfig *config)
+static int
+queue_kbytes(const CdcKafkaConfig *config)
 {
 	int			kbytes = config->queue_kbytes > 0 ?
 		config->queue_kbytes : DEFAULT_QUEUE_KBYTES;
-	char		text[16];
 
 	for (int i = 0; i < config->nproperties; i++)
 	{
@@ -378,8 +381,7 @@ set_queue_bound(rd_kafka_conf_t *conf, const CdcKafkaConfig *config)
 				   "queued.max.messages.kbytes") == 0)
 			kbytes = Min(kbytes, Max(atoi(config->properties[i].value), 1));
 	}
-	snprintf(text, sizeof(text), "%d", kbytes);
-	set_property(conf, "queued.max.messages.kbytes", text, false, false);
+	return kbytes;
 }
 
 /* ERROR where a login is asked for without naming the mechanism. */
@@ -417,13 +419,15 @@ static rd_kafka_conf_t *
 make_conf(const CdcKafkaConfig *config, ConnectRules *rules)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	char		kbytes[16];
 
 	set_fixed(conf, default_properties, lengthof(default_properties));
 	for (int i = 0; i < config->nproperties; i++)
 		set_property(conf, config->properties[i].name,
 					 config->properties[i].value, false,
 					 config->properties[i].secret);
-	set_queue_bound(conf, config);
+	snprintf(kbytes, sizeof(kbytes), "%d", queue_kbytes(config));
+	set_property(conf, "queued.max.messages.kbytes", kbytes, false, false);
 	/* assign() asks for a group, though nothing joins it */
 	set_property(conf, "group.id", config->group, false, false);
 	set_fixed(conf, forced_properties, lengthof(forced_properties));
@@ -535,6 +539,7 @@ cdc_kafka_open(const CdcKafkaConfig *config)
 	kafka->rules = make_rules(config->allowed_brokers);
 	ever_opened = true;
 	kafka->rk = make_client(config, kafka->rules);
+	kafka->wake_bytes = INT64CONST(1024) * queue_kbytes(config) / WAKE_PARTS;
 	rd_kafka_poll_set_consumer(kafka->rk);
 	kafka->queue = rd_kafka_queue_get_consumer(kafka->rk);
 	cdc_open_kafka = kafka;
