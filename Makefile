@@ -16,7 +16,7 @@ OBJS = \
 	src/convert_time.o src/convert_number.o src/convert_numeric.o src/convert_interval.o \
 	src/convert_binary.o src/convert_document.o src/convert_geo.o src/convert_array.o \
 	src/convert_misc.o src/convert_placeholder.o \
-	src/decode.o src/convert.o src/target.o src/catalog.o src/position.o \
+	src/decode.o src/ahead.o src/convert.o src/target.o src/catalog.o src/position.o \
 	src/catalog_write.o \
 	src/launch_scan.o src/session.o src/relmap.o src/relkey.o src/row.o src/addcolumn.o src/role.o src/moved.o src/deadletter.o \
 	src/sqlargs.o src/route.o src/segment.o src/key_change.o src/coalesce.o src/apply_sql.o src/native.o src/apply_upsert.o src/apply_append.o \

@@ -53,6 +53,13 @@ decode_one(void *arg, int event)
 
 	if (attempt->decoded[event])
 		return;
+	if (attempt->fresh && pipeline->ahead != NULL &&
+		cdc_ahead_take(pipeline->ahead, event, &attempt->events[event]))
+	{
+		attempt->events[event].record = attempt->records[event];
+		attempt->decoded[event] = true;
+		return;
+	}
 	if (attempt->recycle)
 		cdc_arena_rewind(&pipeline->event_arena, attempt->mark);
 	attempt->mark = cdc_arena_mark(&pipeline->event_arena);
@@ -433,6 +440,7 @@ cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
 	attempt.pipeline = pipeline;
 	attempt.records = records;
 	attempt.nrecords = nrecords;
+	attempt.fresh = pipeline->nfresh > 0;
 	attempt.outcomes = palloc(Max(pipeline->nparts, 1) * sizeof(CdcOutcome));
 	prepare_events(&attempt);
 	if (together || must_look_ahead(&attempt))

@@ -29,6 +29,7 @@ typedef struct CdcAttempt
 	CdcPipeline *pipeline;
 	const CdcRecord **records;
 	int			nrecords;
+	bool		fresh;			/* they are pipeline->fresh */
 	CdcEvent   *events;
 	bool	   *decoded;		/* by event */
 	bool		look_ahead;		/* all are decoded, and stay */

@@ -81,6 +81,7 @@ load(CdcConsumer *consumer, int64 subid, bool even_disabled,
 		collect_topics(consumer);
 		consumer->pipeline = cdc_pipeline_create(consumer->context, sub);
 		consumer->pipeline->shared = consumer->nworkers > 1 && !consumer->gathered;
+		cdc_pipeline_decode_ahead(consumer->pipeline);
 	}
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(consumer->context);

@@ -48,6 +48,13 @@ cdc_pipeline_create(MemoryContext parent, const CdcSubscription *subscription)
 	return pipeline;
 }
 
+/* cdc_pipeline_decode_ahead: see pipeline.h. */
+void
+cdc_pipeline_decode_ahead(CdcPipeline *pipeline)
+{
+	pipeline->ahead = cdc_ahead_create(pipeline->decoder, pipeline->decode);
+}
+
 /* cdc_pipeline_free gives back everything, malloc memory included. */
 void
 cdc_pipeline_free(CdcPipeline *pipeline)
@@ -58,6 +65,7 @@ cdc_pipeline_free(CdcPipeline *pipeline)
 		free(pipeline->parts[i]->queue);
 		free(pipeline->parts[i]->hold_source);
 	}
+	cdc_ahead_free(pipeline->ahead);
 	cdc_arena_free(&pipeline->arena);
 	cdc_arena_free(&pipeline->event_arena);
 	pipeline->decoder->close(pipeline->decode);
@@ -140,6 +148,8 @@ cdc_pipeline_put(CdcPipeline *pipeline, const CdcRecord *record)
 		pipeline->maxfresh = n;
 	}
 	pipeline->fresh[pipeline->nfresh++] = *record;
+	if (pipeline->ahead != NULL)
+		cdc_ahead_put(pipeline->ahead, record);
 	pipeline->fresh_bytes += record->key.len + record->value.len;
 	if (pipeline->fresh_since == 0)
 		pipeline->fresh_since = GetCurrentTimestamp();

@@ -11,6 +11,7 @@
 #ifndef CDC_PIPELINE_H
 #define CDC_PIPELINE_H
 
+#include "ahead.h"
 #include "apply.h"
 #include "decode_api.h"
 #include "partition.h"
@@ -49,6 +50,7 @@ typedef struct CdcPipeline
 	TimestampTz fresh_since;	/* when the first of them came; 0: none */
 
 	CdcArena	event_arena;	/* what is decoded in one attempt */
+	CdcAhead   *ahead;			/* decodes fresh records; NULL: no thread */
 
 	uint64		ends_serial;	/* number of the last asking for ends */
 	bool		ends_wanted;	/* a held partition needs them asked again */
@@ -72,6 +74,8 @@ typedef struct CdcPipeline
 extern CdcPipeline *cdc_pipeline_create(MemoryContext parent,
 										const CdcSubscription *subscription);
 extern void cdc_pipeline_free(CdcPipeline *pipeline);
+/* Lets a thread decode large batches while they are read; for workers. */
+extern void cdc_pipeline_decode_ahead(CdcPipeline *pipeline);
 /* Adds a partition at its stored position; the copy of topic is kept. */
 extern CdcPartition *cdc_pipeline_add_partition(CdcPipeline *pipeline,
 												const char *topic,

@@ -74,7 +74,7 @@ drop_applied(CdcPartition *part)
 
 /* After the commit: the outcome becomes the partition's state. */
 static void
-settle_partition(CdcAttempt *attempt, CdcPartition *part, bool was_fresh)
+settle_partition(CdcAttempt *attempt, CdcPartition *part)
 {
 	CdcPipeline *pipeline = attempt->pipeline;
 	const CdcOutcome *outcome = &attempt->outcomes[part->index];
@@ -102,7 +102,7 @@ settle_partition(CdcAttempt *attempt, CdcPartition *part, bool was_fresh)
 		cdc_hold_before(pipeline, part, outcome->cause,
 						outcome->failure->root_relid,
 						&attempt->events[outcome->event]);
-		if (was_fresh)
+		if (attempt->fresh)
 			keep_backlog(attempt, part);
 	}
 	else
@@ -138,8 +138,6 @@ void
 cdc_attempt_settle(CdcAttempt *attempt)
 {
 	CdcPipeline *pipeline = attempt->pipeline;
-	bool		was_fresh = pipeline->nfresh > 0 && attempt->nrecords > 0 &&
-		attempt->records[0] == &pipeline->fresh[0];
 
 	if (moved_on(attempt))
 	{
@@ -162,12 +160,14 @@ cdc_attempt_settle(CdcAttempt *attempt)
 	pipeline->skipped += attempt->apply.skipped;
 	cdc_policy_settle(&attempt->passes);
 	for (int p = 0; p < pipeline->nparts; p++)
-		settle_partition(attempt, pipeline->parts[p], was_fresh);
-	if (was_fresh)
+		settle_partition(attempt, pipeline->parts[p]);
+	if (attempt->fresh)
 	{
 		pipeline->nfresh = 0;
 		pipeline->fresh_bytes = 0;
 		pipeline->fresh_since = 0;
+		if (pipeline->ahead != NULL)
+			cdc_ahead_reset(pipeline->ahead);
 		cdc_arena_reset(&pipeline->arena);
 	}
 	if (pipeline->sweep)

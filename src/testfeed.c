@@ -300,6 +300,7 @@ cdc_test_feed(PG_FUNCTION_ARGS)
 	cdc_session_pin_level(subscription);
 	pipeline = cdc_pipeline_create(CurrentMemoryContext, subscription);
 	pipeline->in_caller = true;
+	cdc_pipeline_decode_ahead(pipeline);
 	PG_TRY();
 	{
 		feed(pipeline, text_to_cstring(PG_GETARG_TEXT_PP(1)));

@@ -149,9 +149,11 @@ def unit(ladder):
 
 
 def sanitizers(ladder):
-    """The unit programs under the address and undefined-behaviour sanitizers."""
-    out, code = ladder.run(["make", "-C", "test/unit", "-s", "check", "SAN=1", "PROVE=prove -v", f"PG_CONFIG={ladder.pg_config}"], 1800,
-                           ladder.test_environment())
+    """The unit programs under the sanitizers for addresses and undefined behaviour; the one with a thread under that for data races."""
+    make = ["make", "-C", "test/unit", "-s", "check", "PROVE=prove -v", f"PG_CONFIG={ladder.pg_config}"]
+    out, code = ladder.run([*make, "SAN=1"], 1800, ladder.test_environment())
+    races, race_code = ladder.run([*make, "SAN=thread", "TESTS=test_ahead"], 1800, ladder.test_environment())
+    ladder.tally.tap("unit with the thread sanitizer", races, race_code, planned=False)
     return ladder.tally.tap("unit with sanitizers", out, code, planned=False)
 
 
