@@ -30,6 +30,10 @@
 #define FIRST_RECORDS	(2 * LOT_RECORDS)
 /* most records of a batch that are decoded ahead */
 #define MAX_RECORDS		16384
+/* bytes that a processor fetches at once */
+#define CACHE_LINE		64
+/* most bytes of a row that are worth fetching in advance */
+#define PREFETCH_BYTES	1024
 /* the thread stops where what it decoded takes more than this, in bytes */
 #define MAX_ARENA		((size_t) 8 * 1024 * 1024)
 
@@ -214,6 +218,51 @@ wait_for(CdcAhead *ahead, int i)
 	return i < ahead->ntaken;
 }
 
+/* Asks the processor for what stands behind a pointer. */
+static void
+prefetch(const void *start, int bytes)
+{
+	for (int i = 0; i < bytes; i += CACHE_LINE)
+		__builtin_prefetch((const char *) start + i);
+}
+
+/* Nodes of a row or key, and the text that they point to. */
+static void
+prefetch_nodes(const CdcJsonNode *node, bool text)
+{
+	if (node == NULL)
+		return;
+	if (text)
+		prefetch(node->text, Min(node->len, PREFETCH_BYTES));
+	else
+		prefetch(node, Min(node->span * sizeof(CdcJsonNode), PREFETCH_BYTES));
+}
+
+/*
+ * Fetches what the events after i need: another core wrote it, and one
+ * event's work is about as long as its way here.
+ */
+static void
+prefetch_after(const CdcAhead *ahead, int i)
+{
+	int			last = ahead->ntaken - 1;
+	const CdcEvent *nodes = &ahead->events[Min(i + 4, last)];
+	const CdcEvent *texts = &ahead->events[Min(i + 2, last)];
+
+	prefetch(&ahead->events[Min(i + 8, last)], sizeof(CdcEvent));
+	/* of an event that failed only the record is valid */
+	if (nodes->error == NULL)
+	{
+		prefetch_nodes(nodes->key, false);
+		prefetch_nodes(nodes->after, false);
+	}
+	if (texts->error == NULL)
+	{
+		prefetch_nodes(texts->key, true);
+		prefetch_nodes(texts->after, true);
+	}
+}
+
 bool
 cdc_ahead_take(CdcAhead *ahead, int i, CdcEvent *event)
 {
@@ -221,6 +270,7 @@ cdc_ahead_take(CdcAhead *ahead, int i, CdcEvent *event)
 		return false;
 	if (i >= ahead->ntaken && !wait_for(ahead, i))
 		return false;
+	prefetch_after(ahead, i);
 	*event = ahead->events[i];
 	return true;
 }
