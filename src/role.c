@@ -20,8 +20,7 @@
 #include "role.h"
 
 /*
- * cdc_role_begin opens a stretch; settings changed until cdc_role_end are
- * undone there.
+ * cdc_role_begin opens a stretch.
  */
 void
 cdc_role_begin(CdcRoleScope *scope, const CdcSubscription *subscription)
@@ -29,12 +28,15 @@ cdc_role_begin(CdcRoleScope *scope, const CdcSubscription *subscription)
 	scope->subscription = subscription;
 	GetUserIdAndSecContext(&scope->saved_user, &scope->saved_sec_context);
 	scope->guc_level = NewGUCNestLevel();
+	scope->role_guc_level = 0;
 	scope->role = InvalidOid;
 }
 
 /*
  * cdc_role_become: see role.h.  ERROR 42501 where the subscription's owner
- * may not act as the table's owner.
+ * may not act as the table's owner.  Settings have a level for each role: what
+ * the code of one table's owner sets (a search_path) must not reach the code
+ * of the next one's.
  */
 void
 cdc_role_become(CdcRoleScope *scope, const CdcRelation *rel)
@@ -52,6 +54,7 @@ cdc_role_become(CdcRoleScope *scope, const CdcRelation *rel)
 				 errhint("Grant the role to the subscription's owner, or set run_as_owner.")));
 	SetUserIdAndSecContext(rel->relowner, scope->saved_sec_context |
 						   SECURITY_RESTRICTED_OPERATION);
+	scope->role_guc_level = NewGUCNestLevel();
 	scope->role = rel->relowner;
 }
 
@@ -61,6 +64,7 @@ cdc_role_return(CdcRoleScope *scope)
 {
 	if (!OidIsValid(scope->role))
 		return;
+	AtEOXact_GUC(false, scope->role_guc_level);
 	SetUserIdAndSecContext(scope->saved_user, scope->saved_sec_context);
 	scope->role = InvalidOid;
 }

@@ -16,7 +16,7 @@
  * One stretch of work on user tables.  Everything a table's owner may have
  * attached to it (types, domains, defaults, triggers, index expressions)
  * runs as that owner, in a security-restricted operation; what it sets is
- * undone at the end.  An ERROR needs no call: aborting the (sub)transaction
+ * undone before another role's turn.  An ERROR needs no call: aborting the (sub)transaction
  * restores all of it.
  */
 typedef struct CdcRoleScope
@@ -25,6 +25,7 @@ typedef struct CdcRoleScope
 	Oid			saved_user;
 	int			saved_sec_context;
 	int			guc_level;
+	int			role_guc_level; /* where role is valid */
 	Oid			role;			/* now acting as; InvalidOid: as saved_user */
 } CdcRoleScope;
 
