@@ -222,8 +222,7 @@ relation_load(CdcRelmap *relmap, CdcRelation *rel)
 				 errmsg("relation %s of the mapping of topic \"%s\" does not exist",
 						mapping->relation_name, mapping->topic),
 				 errhint("Create the table and map the topic to it again with cdc_sink.remove_mapping(…, keep_position => true) and cdc_sink.add_mapping.")));
-	name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(heap)),
-									  RelationGetRelationName(heap));
+	name = cdc_relation_name(heap);
 	if (strcmp(name, mapping->relation_name) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),

@@ -28,11 +28,21 @@
 #include "compat.h"
 #include "target.h"
 
+/*
+ * cdc_relation_name: see target.h.  Names are compared with stored ones, so a
+ * session's quote_all_identifiers must not change them.
+ */
 char *
 cdc_relation_name(Relation rel)
 {
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+	bool		quote_all = quote_all_identifiers;
+	char	   *name;
+
+	quote_all_identifiers = false;
+	name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 									  RelationGetRelationName(rel));
+	quote_all_identifiers = quote_all;
+	return name;
 }
 
 /* Refuses what is no ordinary or partitioned table. */
