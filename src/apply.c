@@ -187,7 +187,7 @@ cdc_failure_make(const CdcApply *apply, const ErrorData *error)
 	CdcFailure *failure = palloc0(sizeof(CdcFailure));
 
 	failure->sqlstate = error->sqlerrcode;
-	failure->class = cdc_error_classify(error->sqlerrcode);
+	failure->class = cdc_error_class_of(error);
 	if (cdc_error_position.in_value && failure->class != CDC_ERROR_TRANSIENT)
 		failure->class = CDC_ERROR_DATA;
 	failure->culprit = culprit_index(apply);

@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
+
 #include "errors.h"
 
 CdcErrorPosition cdc_error_position;
@@ -71,6 +73,37 @@ cdc_error_classify(int sqlstate)
 		default:
 			return CDC_ERROR_DATA;
 	}
+}
+
+/*
+ * Tells the class of a caught error like cdc_error_classify, knowing one more
+ * thing than its SQLSTATE: 54000 is a row that is too large, or a server that
+ * has run out of transaction ids, which no record is to blame for.
+ */
+CdcErrorClass
+cdc_error_class_of(const ErrorData *error)
+{
+	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+		error->filename != NULL &&
+		(strstr(error->filename, "varsup.c") != NULL ||
+		 strstr(error->filename, "multixact.c") != NULL))
+		return CDC_ERROR_TRANSIENT;
+	return cdc_error_classify(error->sqlerrcode);
+}
+
+/*
+ * cdc_error_copy copies a text into a buffer of size bytes, cut before the
+ * character that does not fit: a part of one would be no text any more.
+ */
+void
+cdc_error_copy(char *to, const char *from, size_t size)
+{
+	size_t		len = strlen(from);
+
+	if (len >= size)
+		len = pg_mbcliplen(from, len, size - 1);
+	memcpy(to, from, len);
+	to[len] = '\0';
 }
 
 /* Forgets where the pipeline was. */

@@ -39,6 +39,9 @@ typedef struct CdcErrorPosition
 extern CdcErrorPosition cdc_error_position;
 
 extern CdcErrorClass cdc_error_classify(int sqlstate);
+extern CdcErrorClass cdc_error_class_of(const ErrorData *error);
+/* Copies a text that may be too long for its buffer. */
+extern void cdc_error_copy(char *to, const char *from, size_t size);
 /* Resets the position; call between records and after a caught error. */
 extern void cdc_error_position_reset(void);
 /* error_context_stack callback: record, relation and field, if known. */

@@ -402,10 +402,10 @@ cdc_policy_report(const CdcPipeline *pipeline, const CdcRecord *record,
 	report.partition = record->partition;
 	report.offset = record->offset;
 	report.sqlstate = failure->sqlstate;
-	strlcpy(report.message, failure->message, sizeof(report.message));
-	strlcpy(report.detail, cdc_policy_detail(failure), sizeof(report.detail));
-	strlcpy(report.hint, hint, sizeof(report.hint));
-	strlcpy(report.relation, failure->relation ? failure->relation : "",
+	cdc_error_copy(report.message, failure->message, sizeof(report.message));
+	cdc_error_copy(report.detail, cdc_policy_detail(failure), sizeof(report.detail));
+	cdc_error_copy(report.hint, hint, sizeof(report.hint));
+	cdc_error_copy(report.relation, failure->relation ? failure->relation : "",
 			sizeof(report.relation));
 	report.attempts = 1;
 	strlcpy(report.disposition, disposition, sizeof(report.disposition));
