@@ -12,12 +12,15 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/reloptions.h"
+#include "access/table.h"
 #include "access/xlog.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
@@ -28,10 +31,12 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -43,6 +48,41 @@
 /* ------------------------------------------------------------------------
  * Running SQL as the owner of the extension
  * ------------------------------------------------------------------------ */
+
+/*
+ * Raises 55000 where this library is not the one that the tables and functions
+ * of the extension were made for: one of the two was updated alone.
+ */
+static void
+check_version(void)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *version = NULL;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
+				F_NAMEEQ, CStringGetDatum("cdc_sink"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		datum = heap_getattr(tuple, Anum_pg_extension_extversion,
+										 RelationGetDescr(rel), &isnull);
+
+		version = isnull ? NULL : TextDatumGetCString(datum);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	if (version != NULL && strcmp(version, CDC_VERSION) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension cdc_sink is of version %s, its library of version %s",
+						version, CDC_VERSION),
+				 errhint("Run ALTER EXTENSION cdc_sink UPDATE, or install the library of that version and restart the server.")));
+}
 
 /*
  * Owner of the extension's tables.  That they belong to the extension is
@@ -67,7 +107,10 @@ extension_owner(void)
 			getExtensionOfObject(RelationRelationId, relid) != extension)
 			relid = InvalidOid;
 		else
+		{
+			check_version();
 			known_relid = relid;
+		}
 	}
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	if (!HeapTupleIsValid(tuple))
@@ -388,6 +431,7 @@ load(CdcStatement *statement, Datum key)
 	values[1] = cdc_catalog_system_identifier();
 	values[2] = ObjectIdGetDatum(MyDatabaseId);
 
+	check_version();
 	cdc_catalog_enter(&scope);
 	SPI_connect();
 	if (cdc_catalog_execute(statement, values, NULL) > 0)
@@ -444,8 +488,8 @@ cdc_catalog_server(const char *name)
 }
 
 /* Raises 42501 where the role has no USAGE on the server. */
-void
-cdc_catalog_check_usage(const ForeignServer *server, Oid role)
+static void
+check_usage(const ForeignServer *server, Oid role)
 {
 	if (cdc_compat_server_aclcheck(server->serverid, role,
 								   ACL_USAGE) != ACLCHECK_OK)
@@ -457,24 +501,67 @@ cdc_catalog_check_usage(const ForeignServer *server, Oid role)
 						   GetUserNameFromId(role, true))));
 }
 
+/* Is one of the options read from a file of the secrets directory? */
+static bool
+names_file(List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		const char *name = ((DefElem *) lfirst(lc))->defname;
+		size_t		len = strlen(name);
+
+		if (len > 5 && strcmp(name + len - 5, "_file") == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whoever owns the server may send what the mapping holds to a broker of
+ * theirs; so it must be a superuser or a role that the user could act as
+ * anyway.  What stands in PUBLIC's mapping is the server owner's own, but for
+ * what only a superuser may name, a file.
+ */
+static void
+check_trusts_server(const ForeignServer *server, Oid user, bool public,
+					List *options)
+{
+	if (options == NIL || (public && !names_file(options)) ||
+		superuser_arg(server->owner) ||
+		cdc_compat_can_set_role(user, server->owner))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("user mapping of role \"%s\" on server \"%s\" is not used",
+					GetUserNameFromId(user, true), server->servername),
+			 errdetail("The server belongs to \"%s\", who could send the secrets of the mapping elsewhere, and whom \"%s\" cannot SET ROLE to.",
+					   GetUserNameFromId(server->owner, true),
+					   GetUserNameFromId(user, true)),
+			 errhint("Give the server to a superuser, or grant its owner's role to the role of the mapping.")));
+}
+
 /*
  * Options of the user's mapping on the server, else of PUBLIC's, else NIL:
- * unlike GetUserMapping, for a broker may need no login.
+ * unlike GetUserMapping, for a broker may need no login.  ERROR 42501 where
+ * the mapping must not be used on this server.
  */
 static List *
-user_mapping_options(Oid server, Oid user)
+user_mapping_options(const ForeignServer *server, Oid user)
 {
 	HeapTuple	tuple = SearchSysCache2(USERMAPPINGUSERSERVER,
 										ObjectIdGetDatum(user),
-										ObjectIdGetDatum(server));
+										ObjectIdGetDatum(server->serverid));
 	List	   *options = NIL;
 	Datum		datum;
 	bool		isnull;
+	bool		public = !HeapTupleIsValid(tuple);
 
-	if (!HeapTupleIsValid(tuple))
+	if (public)
 		tuple = SearchSysCache2(USERMAPPINGUSERSERVER,
 								ObjectIdGetDatum(InvalidOid),
-								ObjectIdGetDatum(server));
+								ObjectIdGetDatum(server->serverid));
 	if (!HeapTupleIsValid(tuple))
 		return NIL;
 	datum = SysCacheGetAttr(USERMAPPINGUSERSERVER, tuple,
@@ -482,7 +569,20 @@ user_mapping_options(Oid server, Oid user)
 	if (!isnull)
 		options = untransformRelOptions(datum);
 	ReleaseSysCache(tuple);
+	check_trusts_server(server, user, public, options);
 	return options;
+}
+
+/*
+ * cdc_catalog_check_server: see catalog.h.
+ */
+void
+cdc_catalog_check_server(const char *name, Oid role)
+{
+	ForeignServer *server = cdc_catalog_server(name);
+
+	check_usage(server, role);
+	(void) user_mapping_options(server, role);
 }
 
 /* Appends one option of a server or user mapping, read from its file if so. */
@@ -513,10 +613,11 @@ make_config(CdcKafkaConfig *config, const char *server_name, Oid user,
 			const CdcOptions *tuning, const char *group_tail)
 {
 	ForeignServer *server = cdc_catalog_server(server_name);
-	List	   *mapped = user_mapping_options(server->serverid, user);
+	List	   *mapped;
 	int			ntuning = tuning ? tuning->nproperties : 0;
 
-	cdc_catalog_check_usage(server, user);
+	check_usage(server, user);
+	mapped = user_mapping_options(server, user);
 	memset(config, 0, sizeof(*config));
 	config->properties = palloc0((list_length(server->options) +
 								  list_length(mapped) + ntuning + 1) *

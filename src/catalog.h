@@ -107,13 +107,16 @@ extern void cdc_catalog_parse_columns(CdcMapping *mapping, Jsonb *json);
 
 /* A server of our wrapper; 42704 or 42809. */
 extern ForeignServer *cdc_catalog_server(const char *name);
-/* 42501 where role has no USAGE on it. */
-extern void cdc_catalog_check_usage(const ForeignServer *server, Oid role);
+/*
+ * May role connect to this server of ours?  42501 where it has no USAGE, or a
+ * user mapping whose secrets the server's owner could send elsewhere.
+ */
+extern void cdc_catalog_check_server(const char *name, Oid role);
 
 /*
  * Properties of the subscription's server and of the owner's user mapping,
  * secrets read from their files, tuning options of the subscription laid
- * over.  Checks the owner's USAGE on the server.  Allocates in
+ * over.  Checks what cdc_catalog_check_server does.  Allocates in
  * CurrentMemoryContext.
  */
 extern void cdc_catalog_kafka_config(const CdcSubscription *subscription,

@@ -359,7 +359,10 @@ cdc_notify_pending(int64 subid)
 	return false;
 }
 
-/* object_access_hook: DROP EXTENSION, by whatever command. */
+/*
+ * object_access_hook: DROP EXTENSION, by whatever command, and ALTER EXTENSION
+ * UPDATE, after which workers start anew and look at the version.
+ */
 static void
 object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid,
 			  void *arg)
@@ -367,8 +370,8 @@ object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid,
 	if (prev_object_access_hook)
 		prev_object_access_hook(access, classid, objectid, subid, arg);
 
-	if (access == OAT_DROP && classid == ExtensionRelationId &&
-		cdc_shared != NULL &&
+	if ((access == OAT_DROP || access == OAT_POST_ALTER) &&
+		classid == ExtensionRelationId && cdc_shared != NULL &&
 		objectid == get_extension_oid("cdc_sink", true))
 		add_notice(0);
 }
@@ -525,6 +528,20 @@ wait_for_slot(CdcSlot *slot)
 }
 
 /*
+ * cdc_refuse_in_worker raises 55000 in an apply worker: a trigger that waits
+ * for workers would wait for its own.
+ */
+void
+cdc_refuse_in_worker(void)
+{
+	if (cdc_my_slot != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("an apply worker of cdc_sink cannot wait for apply workers"),
+				 errhint("Do not call this function in a trigger of a table that a topic feeds.")));
+}
+
+/*
  * Scans asked for before are waited for first: a subscription that was
  * enabled a moment ago may be about to get its worker.
  */
@@ -535,6 +552,7 @@ cdc_wait_for_detach(int64 subid)
 
 	if (cdc_shared == NULL)
 		return;
+	cdc_refuse_in_worker();
 	install_callbacks();
 	if (cdc_shared->launcher != NULL)
 		cdc_scan_wait(MyDatabaseId, cdc_scan_last(), SCAN_PATIENCE_MS);

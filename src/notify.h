@@ -29,6 +29,9 @@ extern bool cdc_notify_pending(int64 subid);
  * it starts them again.
  */
 extern void cdc_wait_for_detach(int64 subid);
+
+/* 55000 in an apply worker, which must not wait for itself. */
+extern void cdc_refuse_in_worker(void);
 /* Is a worker of this subscription (of this database) running? */
 extern bool cdc_subscription_attached(int64 subid);
 

@@ -217,8 +217,7 @@ check_can_run(const CdcSubscriptionRow *row)
 {
 	cdc_shmem_require();
 	check_owner_connects(row->owner);
-	cdc_catalog_check_usage(cdc_catalog_server(NameStr(row->server)),
-							row->owner);
+	cdc_catalog_check_server(NameStr(row->server), row->owner);
 }
 
 /* Tells who makes a superuser the owner that it takes no superuser. */
@@ -255,7 +254,7 @@ cdc_sink_create_subscription(PG_FUNCTION_ARGS)
 	row.options = merge_options(NULL, PG_GETARG_JSONB_P(5), &options);
 
 	check_new_name(NameStr(row.name));
-	cdc_catalog_check_usage(cdc_catalog_server(NameStr(row.server)), row.owner);
+	cdc_catalog_check_server(NameStr(row.server), row.owner);
 	check_owner_creates(row.owner);
 	if (row.enabled)
 		check_can_run(&row);
@@ -303,8 +302,7 @@ cdc_sink_alter_subscription(PG_FUNCTION_ARGS)
 	row.options = merge_options(row.options, changes ? changes : row.options,
 								&options);
 	if (!PG_ARGISNULL(1) || new_owner)
-		cdc_catalog_check_usage(cdc_catalog_server(NameStr(row.server)),
-								row.owner);
+		cdc_catalog_check_server(NameStr(row.server), row.owner);
 	if (new_owner)
 	{
 		check_owner_applies(&row, options.run_as_owner);

@@ -608,6 +608,7 @@ begin_wait(CdcWaiter *waiter, char *name, Interval *timeout)
 	long		left;
 
 	cdc_shmem_require();
+	cdc_refuse_in_worker();
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
