@@ -89,6 +89,21 @@ cdc_compat_create_wait_event_set(int nevents)
 #endif
 
 /*
+ * 17's transaction_timeout runs in every process, whatever it does; a server's
+ * setting must not end ours.
+ */
+#if PG_VERSION_NUM >= 170000
+#include "utils/guc.h"
+#endif
+static inline void
+cdc_compat_no_transaction_timeout(void)
+{
+#if PG_VERSION_NUM >= 170000
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+#endif
+}
+
+/*
  * May member SET ROLE to role?  16 made that an option of a membership.
  */
 static inline bool

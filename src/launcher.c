@@ -322,6 +322,7 @@ cdc_launcher_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	cdc_compat_no_transaction_timeout();
 
 	context = AllocSetContextCreate(TopMemoryContext, "cdc_sink launcher",
 									ALLOCSET_DEFAULT_SIZES);

@@ -86,6 +86,8 @@ typedef struct CdcPartition
 	char		hint[CDC_HINT_LEN];
 	char		message[CDC_MESSAGE_LEN];	/* STOPPED: the error's */
 	char		detail[CDC_MESSAGE_LEN];
+	int64		logged_offset;	/* the log tells of a stop here ... */
+	TimestampTz logged_at;		/* ... since then; 0: of none */
 } CdcPartition;
 
 /* Appends a copy of the record to the partition's queue; ERROR 53200. */

@@ -37,6 +37,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "compat.h"
 #include "launcher.h"
 #include "options.h"
 #include "shmem.h"
@@ -433,6 +434,7 @@ cdc_scan_main(Datum request_index)
 	BackgroundWorkerInitializeConnectionByOid(requested_database(index),
 											  InvalidOid, 0);
 	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+	cdc_compat_no_transaction_timeout();
 
 	context = CurrentMemoryContext;
 	list.number = cdc_scan_last();

@@ -17,6 +17,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/guc.h"
 
+#include "compat.h"
 #include "session.h"
 
 /* Settings that decide what a row means. */
@@ -57,9 +58,7 @@ cdc_session_pin(void)
 		SetConfigOption(meaning[i][0], meaning[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 	for (size_t i = 0; i < lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
-#if PG_VERSION_NUM >= 170000
-	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
-#endif
+	cdc_compat_no_transaction_timeout();
 	SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_SUSET,
 					PGC_S_OVERRIDE);
 }

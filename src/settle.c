@@ -17,11 +17,37 @@
 #include "moved.h"
 #include "shmem.h"
 
+/* a partition that stops again and again is logged so often */
+#define LOG_MS 60000
+
+/*
+ * Is a line of the log due?  A partition that every DDL of the database has
+ * try again stops again each time, at the same record and for the same reason.
+ */
+static bool
+log_is_due(CdcPartition *part, int64 offset, const char *message)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	char		shown[CDC_MESSAGE_LEN];
+
+	cdc_error_copy(shown, message, sizeof(shown));
+	if (part->logged_at != 0 && part->logged_offset == offset &&
+		strcmp(part->message, shown) == 0 &&
+		!TimestampDifferenceExceeds(part->logged_at, now, LOG_MS))
+		return false;
+	part->logged_offset = offset;
+	part->logged_at = now;
+	return true;
+}
+
 /* cdc_pipeline_stop: see pipeline.h. */
 void
 cdc_pipeline_stop(CdcPipeline *pipeline, CdcPartition *part,
 				  const CdcRecord *record, const CdcFailure *failure)
 {
+	bool		due = log_is_due(part, record->offset, failure->message);
+	char	   *hint;
+
 	part->mode = CDC_PARTITION_STOPPED;
 	part->error_class = failure->class;
 	part->sqlstate = failure->sqlstate;
@@ -29,23 +55,24 @@ cdc_pipeline_stop(CdcPipeline *pipeline, CdcPartition *part,
 			failure->class == CDC_ERROR_CONFIGURATION ? "configuration_error" :
 			failure->class == CDC_ERROR_INTERNAL ? "internal_error" : "data_error",
 			sizeof(part->reason));
-	snprintf(part->hint, sizeof(part->hint), "%s%sThen call cdc_sink.enable_subscription(%s).",
-			 failure->hint ? failure->hint :
-			 failure->class == CDC_ERROR_DATA ?
-			 "Repair the cause shown in pg_stat_cdc_sink_error, or pass the record with cdc_sink.skip_record." :
-			 "Repair the cause shown in pg_stat_cdc_sink_error.", " ",
-			 quote_literal_cstr(pipeline->subscription->name));
-
-	strlcpy(part->message, failure->message, sizeof(part->message));
-	strlcpy(part->detail, cdc_policy_detail(failure), sizeof(part->detail));
+	hint = psprintf("%s Then call cdc_sink.enable_subscription(%s).",
+					failure->hint ? failure->hint :
+					failure->class == CDC_ERROR_DATA ?
+					"Repair the cause shown in pg_stat_cdc_sink_error, or pass the record with cdc_sink.skip_record." :
+					"Repair the cause shown in pg_stat_cdc_sink_error.",
+					quote_literal_cstr(pipeline->subscription->name));
+	cdc_error_copy(part->hint, hint, sizeof(part->hint));
+	cdc_error_copy(part->message, failure->message, sizeof(part->message));
+	cdc_error_copy(part->detail, cdc_policy_detail(failure), sizeof(part->detail));
 	cdc_policy_report(pipeline, record, failure, "stop", part->hint);
-	ereport(LOG,
-			(errcode(failure->sqlstate),
-			 errmsg("partition %d of topic \"%s\" is stopped at offset " INT64_FORMAT ": %s",
-					record->partition, record->topic, record->offset,
-					failure->message),
-			 part->detail[0] ? errdetail_internal("%s", part->detail) : 0,
-			 errhint("%s", part->hint)));
+	if (due)
+		ereport(LOG,
+				(errcode(failure->sqlstate),
+				 errmsg("partition %d of topic \"%s\" is stopped at offset " INT64_FORMAT ": %s",
+						record->partition, record->topic, record->offset,
+						failure->message),
+				 part->detail[0] ? errdetail_internal("%s", part->detail) : 0,
+				 errhint("%s", part->hint)));
 }
 
 /* Keeps what a held partition had read, from its culprit on. */

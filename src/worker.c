@@ -36,6 +36,8 @@
 #define LOCK_RETRY_MS	100
 #define REPORT_MS		1000
 #define LAST_PUBLISH_MS	500
+/* an error that repeats is logged so often */
+#define LOG_MS			60000
 
 PGDLLEXPORT void cdc_apply_main(Datum slot_index);
 
@@ -51,6 +53,9 @@ typedef struct Worker
 	char		hint[CDC_HINT_LEN];
 	TimestampTz ddl_checked;
 	TimestampTz report_at;		/* statistics are due; 0: none wait */
+	int			logged_sqlstate;	/* what was logged last ... */
+	TimestampTz logged_at;		/* ... when, 0: nothing ... */
+	int			unlogged;		/* ... and how often it came since */
 	WaitEventSet *waits;
 	int			waits_fd;		/* eventfd in the set, -1: none */
 	bool		busy;			/* the last turn found work */
@@ -95,9 +100,9 @@ report_trouble(int64 subid, int sqlstate, const char *message,
 	report.partition = -1;
 	report.offset = -1;
 	report.sqlstate = sqlstate;
-	strlcpy(report.message, message ? message : "", sizeof(report.message));
-	strlcpy(report.detail, detail ? detail : "", sizeof(report.detail));
-	strlcpy(report.hint, hint ? hint : "", sizeof(report.hint));
+	cdc_error_copy(report.message, message ? message : "", sizeof(report.message));
+	cdc_error_copy(report.detail, detail ? detail : "", sizeof(report.detail));
+	cdc_error_copy(report.hint, hint ? hint : "", sizeof(report.hint));
 	report.attempts = 1;
 	strlcpy(report.disposition, disposition, sizeof(report.disposition));
 	cdc_error_report(&report);
@@ -123,7 +128,7 @@ back_off(Worker *worker, CdcState state, const char *reason, const char *hint,
 												   worker->backoff_ms);
 	worker->trouble = state;
 	strlcpy(worker->reason, reason, sizeof(worker->reason));
-	strlcpy(worker->hint, hint ? hint : "", sizeof(worker->hint));
+	cdc_error_copy(worker->hint, hint ? hint : "", sizeof(worker->hint));
 }
 
 /* Word for a transient error, by the class of its SQLSTATE. */
@@ -137,6 +142,7 @@ transient_reason(int sqlstate)
 		case ERRCODE_TRANSACTION_ROLLBACK:
 			return "transaction_rollback";
 		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:	/* transaction ids */
 			return "insufficient_resources";
 		case ERRCODE_OPERATOR_INTERVENTION:
 			return "operator_intervention";
@@ -149,11 +155,34 @@ transient_reason(int sqlstate)
 	}
 }
 
+/*
+ * Is a line of the log due for an error that is tried again?  The first one,
+ * then one a minute; *unlogged is how many came between.
+ */
+static bool
+log_is_due(Worker *worker, int sqlstate, int *unlogged)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	*unlogged = worker->unlogged;
+	if (worker->logged_at != 0 && worker->logged_sqlstate == sqlstate &&
+		!TimestampDifferenceExceeds(worker->logged_at, now, LOG_MS))
+	{
+		worker->unlogged++;
+		return false;
+	}
+	worker->logged_sqlstate = sqlstate;
+	worker->logged_at = now;
+	worker->unlogged = 0;
+	return true;
+}
+
 /* A batch met a transient error: wait, and show why. */
 static void
 note_retry(Worker *worker, const CdcFailure *failure)
 {
 	CdcPipeline *pipeline = worker->consumer->pipeline;
+	int			unlogged;
 
 	cdc_slot_count(CDC_COUNT_RETRIES, 1);
 	if (failure->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
@@ -166,11 +195,13 @@ note_retry(Worker *worker, const CdcFailure *failure)
 			 failure->message, true);
 	report_trouble(pipeline->subscription->id, failure->sqlstate,
 				   failure->message, failure->detail, failure->hint, "retry");
-	ereport(LOG,
-			(errcode(failure->sqlstate),
-			 errmsg("subscription \"%s\" tries a batch again in %d ms: %s",
-					pipeline->subscription->name, worker->backoff_ms,
-					failure->message)));
+	if (log_is_due(worker, failure->sqlstate, &unlogged))
+		ereport(LOG,
+				(errcode(failure->sqlstate),
+				 errmsg("subscription \"%s\" tries a batch again in %d ms: %s",
+						pipeline->subscription->name, worker->backoff_ms,
+						failure->message),
+				 unlogged > 0 ? errdetail("%d tries before were not logged.", unlogged) : 0));
 }
 
 /* The subscription could not be opened: wait, and show why. */
@@ -179,18 +210,20 @@ note_open_failure(Worker *worker, const ErrorData *error)
 {
 	CdcErrorClass class = cdc_error_classify(error->sqlerrcode);
 	bool		stopped = class == CDC_ERROR_CONFIGURATION || class == CDC_ERROR_DATA;
+	int			unlogged;
 
 	back_off(worker, stopped ? CDC_STATE_STOPPED : CDC_STATE_RETRYING,
 			 stopped ? "configuration_error" : transient_reason(error->sqlerrcode),
 			 error->hint ? error->hint : error->message, true);
 	report_trouble(cdc_my_slot->subid, error->sqlerrcode, error->message,
 				   error->detail, error->hint, stopped ? "stop" : "retry");
-	ereport(LOG,
-			(errcode(error->sqlerrcode),
-			 errmsg("subscription \"%s\" cannot be consumed: %s",
-					NameStr(cdc_my_slot->subscription), error->message),
-			 error->detail ? errdetail_internal("%s", error->detail) : 0,
-			 error->hint ? errhint("%s", error->hint) : 0));
+	if (log_is_due(worker, error->sqlerrcode, &unlogged))
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("subscription \"%s\" cannot be consumed: %s",
+						NameStr(cdc_my_slot->subscription), error->message),
+				 error->detail ? errdetail_internal("%s", error->detail) : 0,
+				 error->hint ? errhint("%s", error->hint) : 0));
 }
 
 /*
