@@ -30,7 +30,7 @@ GRANT EXECUTE ON ALL ROUTINES IN SCHEMA cdc_sink TO sink;
 SQL
 $node->safe_psql($db, "BEGIN; SELECT cdc_sink.create_subscription('rolled_back', 'nowhere'); ROLLBACK;");
 settle($node, $db);
-is(scalar(worker_pids($node)), 0, 'no worker for a subscription whose creation was rolled back');
+is(scalar(worker_pids($node)), 0, 'fault 62: no worker for a subscription whose creation was rolled back');
 
 $node->safe_psql($db, <<'SQL');
 SET ROLE sink;
@@ -98,7 +98,7 @@ pass('turned on again they start');
 
 # --- an owner that cannot connect
 $node->safe_psql($db, "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC; SELECT pg_terminate_backend($pid)");
-ok($node->poll_query_until($db, "SELECT ($state) = 'stopped owner_cannot_connect'"), 'an owner without CONNECT');
+ok($node->poll_query_until($db, "SELECT ($state) = 'stopped owner_cannot_connect'"), 'fault 45: an owner without CONNECT');
 $node->safe_psql($db, 'GRANT CONNECT ON DATABASE postgres TO PUBLIC');
 ($pid) = wait_for_workers($node, $db, 1);
 pass('runs again by itself after the GRANT');
@@ -106,7 +106,7 @@ SKIP:
 {
 	skip 'from 17 on LOGIN is not needed', 2 if $node->safe_psql($db, 'SHOW server_version_num') >= 170000;
 	$node->safe_psql($db, "ALTER ROLE sink NOLOGIN; SELECT pg_terminate_backend($pid)");
-	ok($node->poll_query_until($db, "SELECT ($state) = 'stopped owner_cannot_login'"), 'an owner without LOGIN');
+	ok($node->poll_query_until($db, "SELECT ($state) = 'stopped owner_cannot_login'"), 'fault 45: an owner without LOGIN');
 	$node->safe_psql($db, 'ALTER ROLE sink LOGIN');
 	($pid) = wait_for_workers($node, $db, 1);
 	pass('runs again by itself after ALTER ROLE');

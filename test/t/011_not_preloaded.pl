@@ -1,4 +1,4 @@
-# Without shared_preload_libraries the extension loads and says what is missing.
+# fault 57: without shared_preload_libraries the extension loads and says what is missing.
 use strict;
 use warnings;
 

@@ -1,4 +1,4 @@
-# On a standby nothing runs; at promotion everything does.
+# fault 51: on a standby nothing runs; at promotion everything does.
 use strict;
 use warnings;
 

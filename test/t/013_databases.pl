@@ -1,4 +1,4 @@
-# Databases come and go: no command on a database fails because of us, and a database that is gone is forgotten.
+# fault 44: databases come and go: no command on a database fails because of us, and a database that is gone is forgotten.
 use strict;
 use warnings;
 

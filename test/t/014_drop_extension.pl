@@ -1,4 +1,4 @@
-# DROP EXTENSION stops the workers at commit; a rollback leaves them running; the extension can be created anew.
+# fault 43: dROP EXTENSION stops the workers at commit; a rollback leaves them running; the extension can be created anew.
 use strict;
 use warnings;
 

@@ -1,4 +1,4 @@
-# Where processes or slots run out, a subscription waits and says so; the log is not flooded.
+# fault 47: where processes or slots run out, a subscription waits and says so; the log is not flooded.
 use strict;
 use warnings;
 

@@ -1,4 +1,4 @@
-# faults 1, 3: each event counts once, wherever a worker falls: just before its commit, just after it, or anywhere; nobody helps.
+# faults 1, 3, 65, 66: each event counts once, wherever a worker falls: just before its commit, just after it, or anywhere; nobody helps.
 use strict;
 use warnings;
 

@@ -139,7 +139,7 @@ END $$;
 \echo crossed
 SQL
 eval { wait_for(sub { last_error('40P01', 'disposition') eq 'retry' }, 'a deadlock') };
-is(last_error('40P01', 'disposition'), 'retry', 'a deadlock is retried');
+is(last_error('40P01', 'disposition'), 'retry', 'fault 38: a deadlock is retried');
 $session->query_until(qr/done/, "COMMIT;\n\\echo done\n");
 $session->quit;
 ok_caught_up($node, 's', 'and the batch applied afterwards');
@@ -149,7 +149,7 @@ ok_rows('over what the session wrote');
 put(0, { id => 200, n => 200, v => 'before' });
 my $bad = $next[0];
 put(0, { id => 201, n => 3000000000, v => 'too large' }, { id => 202, n => 202, v => 'behind' });
-wait_for_partition(0, "stopped data_error $bad", 'a data error stops its partition before the record');
+wait_for_partition(0, "stopped data_error $bad", 'fault 35: a data error stops its partition before the record');
 wait_for_state($node, 's', qr/^stopped data_error$/);
 put(1, { id => 203, n => 203, v => 'next door' });
 is($node->safe_psql('postgres', "SELECT cdc_sink.wait_for_offset('s', 'items', 1, " . ($next[1] - 1) . ')'), 't', 'the other one goes on');
@@ -191,7 +191,7 @@ is($node->safe_psql('postgres', 'SELECT more FROM items WHERE id = 301'), 'more'
 $node->safe_psql('postgres', 'ALTER TABLE items RENAME TO elsewhere');
 put(0, { id => 302, n => 302, v => 'renamed' });
 wait_for_state($node, 's', qr/^stopped configuration_error$/);
-pass('a table that goes by another name stops it');
+pass('fault 40: a table that goes by another name stops it');
 $node->safe_psql('postgres', 'ALTER TABLE elsewhere RENAME TO items');
 ok_caught_up_by_itself('after it has its name back');
 ok_rows('nothing is lost');

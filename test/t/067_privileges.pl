@@ -133,7 +133,7 @@ foreach my $what ('SET ROLE sink', 'SET SESSION AUTHORIZATION sink', 'CREATE TEM
 	$node->safe_psql('postgres', "SELECT cdc_sink.add_mapping('s', 'evil', 'a.evil')") if $what eq 'SET ROLE sink';
 	put('evil', { id => 1, what => $what });
 	wait_for_state($node, 's', qr/^stopped/);
-	like(last_error('evil'), qr/^42501: (?:cannot set parameter|cannot create temporary table|permission denied to set parameter)/, "a trigger cannot: $what");
+	like(last_error('evil'), qr/^42501: (?:cannot set parameter|cannot create temporary table|permission denied to set parameter)/, "fault 42: a trigger cannot: $what");
 	$node->safe_psql('postgres', "SELECT cdc_sink.disable_subscription('s'); SELECT cdc_sink.set_position('s', 'evil', 0, '+1'); SELECT cdc_sink.enable_subscription('s')");
 	ok_caught_up($node, 's', 'the subscription goes on behind it');
 }
@@ -143,7 +143,7 @@ $node->safe_psql('postgres', "SELECT cdc_sink.remove_mapping('s', 'evil')");
 $node->safe_psql('postgres', 'REVOKE keeper_b FROM sink');
 put('b', { id => 2, who => '' });
 put('a', { id => 2, who => '' });
-ok_error('b', '42501: role "sink" cannot SET ROLE to "keeper_b"', 'without the role of the table\'s owner');
+ok_error('b', '42501: role "sink" cannot SET ROLE to "keeper_b"', 'fault 45: without the role of the table\'s owner');
 is($node->safe_psql('postgres', "SELECT cdc_sink.wait_for_offset('s', 'a', 0, 1)"), 't', 'the other table goes on');
 
 # --- who sees what

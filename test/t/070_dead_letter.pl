@@ -1,4 +1,4 @@
-# A record that cannot be applied becomes one dead letter, whatever falls meanwhile, and takes no other with it; then it can be retried.
+# fault 35: a record that cannot be applied becomes one dead letter, whatever falls meanwhile, and takes no other with it; then it can be retried.
 use strict;
 use warnings;
 

@@ -260,7 +260,7 @@ test_depth(void)
 	memset(text, '[', deep);
 	memset(text + deep, ']', deep);
 	refuses_len(text, 2 * deep, "value is nested too deeply",
-				"a million brackets");
+				"fault 67: a million brackets");
 	for (size_t i = 0; i + 5 <= deep; i += 5)
 		memcpy(text + i, "{\"a\":", 5);
 	refuses_len(text, deep, "value is nested too deeply", "deep objects");
