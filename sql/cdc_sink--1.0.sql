@@ -94,7 +94,9 @@ CREATE TABLE cdc_sink.dead_letter (
 	superseded_by bigint,
 	resolved_at timestamptz,
 	note text,
-	relation_name text
+	relation_name text,
+	unpublished boolean NOT NULL DEFAULT false,
+	published_at timestamptz
 );
 
 CREATE INDEX dead_letter_subscription_topic_partition_offset_idx
@@ -105,6 +107,10 @@ CREATE UNIQUE INDEX dead_letter_open_idx
 -- to supersede them; hash: a key may be longer than a btree entry
 CREATE INDEX dead_letter_open_key_idx
 	ON cdc_sink.dead_letter USING hash (key) WHERE status = 'open' AND superseded_by IS NULL;
+
+-- those that wait to be published to dead_letter_topic
+CREATE INDEX dead_letter_unpublished_idx
+	ON cdc_sink.dead_letter (subscription, id) WHERE unpublished;
 
 CREATE TABLE cdc_sink.moved_row (
 	subscription name NOT NULL REFERENCES cdc_sink.subscription (subscription)
@@ -234,6 +240,9 @@ COMMENT ON COLUMN cdc_sink.dead_letter.resolved_at IS 'when the status left open
 COMMENT ON COLUMN cdc_sink.dead_letter.note IS 'note of the one who resolved or skipped it';
 COMMENT ON COLUMN cdc_sink.dead_letter.relation_name IS 'qualified name of the relation when the record failed; must agree with relation';
 
+COMMENT ON COLUMN cdc_sink.dead_letter.unpublished IS 'whether it is still to be published to the subscription''s dead_letter_topic';
+COMMENT ON COLUMN cdc_sink.dead_letter.published_at IS 'when it was last published to dead_letter_topic; NULL: never';
+
 COMMENT ON TABLE cdc_sink.moved_row IS 'Rows deleted by the first half of a key change, kept until its second half takes their unchanged columns';
 COMMENT ON COLUMN cdc_sink.moved_row.subscription IS 'subscription that deleted the row';
 COMMENT ON COLUMN cdc_sink.moved_row.relation IS 'relation that the row was in';
@@ -270,7 +279,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'cdc_sink_create_subscription'
 LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION cdc_sink.create_subscription(name, name, text, boolean, jsonb, jsonb) IS
-'Creates a subscription that the caller owns; its worker starts at commit. start_position: earliest, latest or an ISO time-stamp. Needs USAGE on the server, CREATE and CONNECT on the database, and LOGIN before PostgreSQL 17. Errors: 42710 it exists; 42704 no such server; 42501 a privilege is missing; 22023 an argument, source setting or option is wrong; 22004 an argument is NULL; 0A000 an option does not work yet; 55000 the library is not preloaded.';
+'Creates a subscription that the caller owns; its worker starts at commit. start_position: earliest, latest or an ISO time-stamp. Needs USAGE on the server, CREATE and CONNECT on the database, and LOGIN before PostgreSQL 17. Errors: 42710 it exists; 42704 no such server; 42501 a privilege is missing; 22023 an argument, source setting or option is wrong; 22004 an argument is NULL; 55000 the library is not preloaded.';
 
 CREATE FUNCTION cdc_sink.alter_subscription(subscription name,
 	server name DEFAULT NULL, owner regrole DEFAULT NULL,
@@ -280,7 +289,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'cdc_sink_alter_subscription'
 LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION cdc_sink.alter_subscription(name, name, regrole, name, jsonb, jsonb) IS
-'Changes what is not NULL, at the first batch boundary after commit. source and options are merged key by key; a JSON null resets one to its default. A new owner must be a role that the caller can SET ROLE to, and have what create_subscription asks for. Errors: 42704 no such subscription, server or role; 42501 not a member of the owner, or a privilege is missing; 42710 the new name is taken; 22023 a source setting or option is wrong; 0A000 an option does not work yet.';
+'Changes what is not NULL, at the first batch boundary after commit. source and options are merged key by key; a JSON null resets one to its default. A new owner must be a role that the caller can SET ROLE to, and have what create_subscription asks for. Errors: 42704 no such subscription, server or role; 42501 not a member of the owner, or a privilege is missing; 42710 the new name is taken; 22023 a source setting or option is wrong.';
 
 CREATE FUNCTION cdc_sink.enable_subscription(subscription name)
 RETURNS void
@@ -389,7 +398,7 @@ RETURNS bigint
 AS 'MODULE_PATHNAME', 'cdc_sink_purge_dead_letter'
 LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION cdc_sink.purge_dead_letter(interval) IS
-'Deletes dead letters that were retried, resolved or skipped longer ago than this, of subscriptions whose owner the caller is a member of; returns how many. Open ones stay. Errors: 22004 the argument is NULL.';
+'Deletes dead letters that were retried, resolved or skipped longer ago than this, of subscriptions whose owner the caller is a member of; returns how many. Open ones stay, and those that wait to be published to dead_letter_topic. Errors: 22004 the argument is NULL.';
 
 CREATE FUNCTION cdc_sink.check_server(server name)
 RETURNS TABLE (item text, ok boolean, detail text)

@@ -31,6 +31,29 @@ typedef struct CdcStandstill
 	TimestampTz since;			/* 0: it moves, or nothing stands behind */
 } CdcStandstill;
 
+/* An error that is logged when it is new, and now and then while it stays. */
+typedef struct CdcComplaint
+{
+	char		text[CDC_MESSAGE_LEN];	/* "": none */
+	TimestampTz logged_at;
+} CdcComplaint;
+
+#define CDC_COMPLAINT_MS	(10 * 60 * 1000)
+
+/* Is the error to be logged?  It counts as logged then. */
+static inline bool
+cdc_complaint_is_new(CdcComplaint *complaint, const char *text)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (strcmp(text, complaint->text) == 0 &&
+		!TimestampDifferenceExceeds(complaint->logged_at, now, CDC_COMPLAINT_MS))
+		return false;
+	strlcpy(complaint->text, text, sizeof(complaint->text));
+	complaint->logged_at = now;
+	return true;
+}
+
 /* What was published to the consumer group; consumer_group.c. */
 typedef struct CdcGroup
 {
@@ -38,8 +61,7 @@ typedef struct CdcGroup
 	int			npositions;
 	TimestampTz next;			/* not before */
 	TimestampTz repeat;			/* when all of them are published again */
-	char		logged[CDC_MESSAGE_LEN];	/* the last complaint, and when */
-	TimestampTz logged_at;
+	CdcComplaint complaint;
 } CdcGroup;
 
 typedef struct CdcConsumer

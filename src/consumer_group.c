@@ -23,8 +23,6 @@
 #define FAILED_MS			10000
 /* the broker forgets a group's offsets when nothing is committed for days */
 #define REPEAT_MS			(60 * 60 * 1000)
-/* a failure that lasts is logged so often */
-#define LOG_MS				(10 * 60 * 1000)
 
 /* Are positions published at all? */
 static bool
@@ -102,22 +100,15 @@ send_positions(CdcConsumer *consumer, TimestampTz now)
 	pfree(list);
 }
 
-/*
- * Logs what the brokers have against the group: a new complaint at once, one
- * that stays now and then.
- */
+/* Logs what the brokers have against the group. */
 static void
-log_error(CdcConsumer *consumer, TimestampTz now)
+log_error(CdcConsumer *consumer)
 {
-	CdcGroup   *group = &consumer->group;
 	const char *error = cdc_kafka_group_error(consumer->kafka);
 
 	if (error[0] == '\0' ||
-		(strcmp(error, group->logged) == 0 &&
-		 !TimestampDifferenceExceeds(group->logged_at, now, LOG_MS)))
+		!cdc_complaint_is_new(&consumer->group.complaint, error))
 		return;
-	strlcpy(group->logged, error, sizeof(group->logged));
-	group->logged_at = now;
 	ereport(LOG,
 			(errmsg("could not publish positions of subscription \"%s\" to consumer group \"%s\": %s",
 					consumer->subscription->name,
@@ -138,19 +129,19 @@ cdc_consumer_publish_group(CdcConsumer *consumer)
 	switch (cdc_kafka_commit_answer(consumer->kafka, 0))
 	{
 		case CDC_COMMIT_PENDING:
-			log_error(consumer, now);
+			log_error(consumer);
 			return;
 		case CDC_COMMIT_FAILED:
 			forget_positions(group);
 			group->next = TimestampTzPlusMilliseconds(now, FAILED_MS);
 			break;
 		case CDC_COMMIT_DONE:
-			group->logged[0] = '\0';
+			group->complaint.text[0] = '\0';
 			break;
 		case CDC_COMMIT_IDLE:
 			break;
 	}
-	log_error(consumer, now);
+	log_error(consumer);
 	if (now >= group->repeat)
 	{
 		forget_positions(group);
@@ -174,7 +165,7 @@ cdc_consumer_publish_last(CdcConsumer *consumer, int timeout_ms)
 	group->next = 0;
 	send_positions(consumer, GetCurrentTimestamp());
 	(void) cdc_kafka_commit_answer(consumer->kafka, timeout_ms);
-	log_error(consumer, GetCurrentTimestamp());
+	log_error(consumer);
 }
 
 /* cdc_consumer_group_due: see consumer.h. */

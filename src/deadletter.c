@@ -37,24 +37,25 @@
 static CdcStatement insert = {
 	.sql = "INSERT INTO cdc_sink.dead_letter AS d (subscription, topic, partition, \"offset\", "
 	"ts, key, value, headers, relation, relation_name, op, old_row, new_row, "
-	"sqlstate, message, detail, context, attempts, status, resolved_at, note) "
+	"sqlstate, message, detail, context, attempts, status, resolved_at, note, unpublished) "
 	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, "
 	"CASE WHEN $19 THEN 'skipped' ELSE 'open' END, "
 	"CASE WHEN $19 THEN pg_catalog.clock_timestamp() END, "
 	"CASE WHEN $19 THEN (SELECT p.skip_note FROM cdc_sink.position AS p "
 	"WHERE p.subscription OPERATOR(pg_catalog.=) $1 AND p.topic OPERATOR(pg_catalog.=) $2 "
-	"AND p.partition OPERATOR(pg_catalog.=) $3) END) "
+	"AND p.partition OPERATOR(pg_catalog.=) $3) END, $20) "
 	"ON CONFLICT (subscription, topic, partition, \"offset\") WHERE status OPERATOR(pg_catalog.=) 'open' "
 	"DO UPDATE SET ts = EXCLUDED.ts, key = EXCLUDED.key, value = EXCLUDED.value, "
 	"headers = EXCLUDED.headers, relation = EXCLUDED.relation, "
 	"relation_name = EXCLUDED.relation_name, op = EXCLUDED.op, old_row = EXCLUDED.old_row, "
 	"new_row = EXCLUDED.new_row, sqlstate = EXCLUDED.sqlstate, message = EXCLUDED.message, "
 	"detail = EXCLUDED.detail, context = EXCLUDED.context, failed_at = EXCLUDED.failed_at, "
-	"attempts = d.attempts OPERATOR(pg_catalog.+) EXCLUDED.attempts, superseded_by = NULL",
-	.nargs = 19,
+	"attempts = d.attempts OPERATOR(pg_catalog.+) EXCLUDED.attempts, superseded_by = NULL, "
+	"unpublished = EXCLUDED.unpublished",
+	.nargs = 20,
 	.types = {PLACE_TYPES, TIMESTAMPTZOID, BYTEAOID, BYTEAOID, JSONBOID, REGCLASSOID,
 		TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	INT4OID, BOOLOID}
+	INT4OID, BOOLOID, BOOLOID}
 };
 
 /* letters that a later record of the same partition may supersede */
@@ -319,9 +320,9 @@ cdc_deadletter_write(const CdcDeadLetter *letter)
 	const CdcRecord *record = event->record;
 	const CdcMapping *mapping = letter->mapping;
 	bool		good = event->error == NULL;
-	Datum		values[19];
-	bool		isnull[19] = {false};
-	char		nulls[19];
+	Datum		values[20];
+	bool		isnull[20] = {false};
+	char		nulls[20];
 
 	name_place(values, letter->subscription, record);
 	values[4] = time_datum(record->ts_ms, &isnull[4]);
@@ -341,7 +342,8 @@ cdc_deadletter_write(const CdcDeadLetter *letter)
 	values[16] = text_datum(letter->context, &isnull[16]);
 	values[17] = Int32GetDatum(letter->attempts);
 	values[18] = BoolGetDatum(letter->skipped);
-	for (int i = 0; i < 19; i++)
+	values[19] = BoolGetDatum(letter->publish);
+	for (int i = 0; i < 20; i++)
 		nulls[i] = isnull[i] ? 'n' : ' ';
 	run(&insert, values, nulls);
 	MemoryContextSwitchTo(old);

@@ -21,6 +21,7 @@ typedef struct CdcDeadLetter
 	const CdcEvent *event;		/* with its record */
 	const CdcMapping *mapping;	/* NULL: it could not be told */
 	bool		skipped;		/* by skip_record; else open */
+	bool		publish;		/* it is to go to dead_letter_topic, too */
 	int			attempts;		/* how many times it was tried */
 	int			sqlstate;		/* 0: no error */
 	const char *message;		/* this and the next may be NULL */
@@ -30,6 +31,47 @@ typedef struct CdcDeadLetter
 
 /* Writes a dead letter; of an open one for the same offset, anew. */
 extern void cdc_deadletter_write(const CdcDeadLetter *letter);
+
+/*
+ * Reads a letter's record back from a row of SPI_tuptable, whose columns from
+ * "column" on are ts, key, value and headers.  Copies into the arena, where
+ * the JSON reader finds the room it wants; ERROR 53200.  Topic, partition and
+ * offset are left alone.
+ */
+extern void cdc_deadletter_read(HeapTuple tuple, TupleDesc desc, int column,
+								CdcArena *arena, CdcRecord *record);
+
+/* A letter that is to be published; texts may be NULL. */
+typedef struct CdcUnpublished
+{
+	int64		id;
+	int64		attempts;		/* changes when it fails again */
+	CdcRecord	record;
+	const char *status;
+	const char *relation;
+	const char *op;
+	const char *sqlstate;
+	const char *message;
+	const char *context;
+} CdcUnpublished;
+
+/* Takes one, which is gone when it returns; false: no more of them. */
+typedef bool (*CdcTakeLetter) (void *arg, const CdcUnpublished *letter);
+
+/*
+ * Shows those of a subscription with an id behind "after", in that order; the
+ * arena is emptied after each.  True when there was none left.
+ */
+extern bool cdc_deadletter_unpublished(const char *subscription, int64 after,
+									   CdcArena *arena, CdcTakeLetter take,
+									   void *arg);
+/*
+ * Notes that letters were published, unless they failed again since.  Does
+ * not wait for those that somebody has locked: their ids are put into left,
+ * and their number is returned.
+ */
+extern int	cdc_deadletter_published(const int64 *ids, const int64 *attempts,
+									 int n, int64 *left);
 
 /*
  * Locks the open letters of the record's key before the record is applied,

@@ -96,8 +96,40 @@ struct CdcKafka
 	TimestampTz probed_at;
 };
 
-/* the handle of this process, or NULL */
+/* the consumer of this process, or NULL */
 extern CdcKafka *cdc_open_kafka;
+
+/* --- kafka_conf.c --- */
+
+/*
+ * Makes a client and the rules of its connections; ereports HV00D, 22023 or
+ * class 53, with nothing left behind.
+ */
+extern rd_kafka_t *cdc_kafka_make_client(const CdcKafkaConfig *config,
+										 bool producer, ConnectRules **rules);
+extern void cdc_kafka_free_rules(ConnectRules *rules);
+/* The fetch queue's bound: the caller's, or less where the user wants so. */
+extern int	cdc_kafka_queue_kbytes(const CdcKafkaConfig *config);
+
+/* --- kafka_open.c --- */
+
+/* From now on the process leaves by _exit. */
+extern void cdc_kafka_prepare_exit(void);
+typedef struct CdcDestruction CdcDestruction;
+/*
+ * Begins to destroy a client and its rules in a thread.  With wait, the
+ * result is for cdc_kafka_await_destructions; else NULL.
+ */
+extern CdcDestruction *cdc_kafka_start_destruction(rd_kafka_t *rk,
+												   ConnectRules *rules,
+												   bool wait);
+/* Waits for them, at most 2 s in all; NULL entries are passed over. */
+extern void cdc_kafka_await_destructions(CdcDestruction **destructions, int n);
+
+/* --- kafka_produce.c --- */
+
+/* Begins to destroy the producer, if there is one, as above; never raises. */
+extern CdcDestruction *cdc_producer_begin_close(bool wait);
 
 /* --- kafka.c --- */
 

@@ -18,6 +18,7 @@
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 
+#include "cdc_sink.h"
 #include "options.h"
 #include "properties.h"
 
@@ -56,38 +57,6 @@ typedef struct OptionRow
 static const OptionRow option_rows[] = {
 #include "options_table.h"
 };
-
-/*
- * What does not work yet, in this one place.  word NULL: the option as a
- * whole; otherwise only this word of it (for a number: more than this).
- */
-static const struct
-{
-	const char *name;
-	const char *word;
-}			deferred[] = {
-	{"dead_letter_topic", NULL},
-};
-
-/* Raises 0A000 where the option, or this value of it, does not work yet. */
-static void
-refuse_deferred(const OptionRow *row, const char *text)
-{
-	for (size_t i = 0; i < lengthof(deferred); i++)
-	{
-		if (strcmp(deferred[i].name, row->name) != 0)
-			continue;
-		if (deferred[i].word == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("option \"%s\" is not supported yet", row->name)));
-		if (strcmp(deferred[i].word, text) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("value \"%s\" of option \"%s\" is not supported yet",
-							text, row->name)));
-	}
-}
 
 /* Raises 22023 for a value; hint says what would be right. */
 static void
@@ -145,6 +114,17 @@ parse_number(const OptionRow *row, const char *text)
 	return number;
 }
 
+/* cdc_options_is_topic: see options.h. */
+bool
+cdc_options_is_topic(const char *text)
+{
+	size_t		len = strlen(text);
+
+	return len > 0 && len < CDC_TOPIC_LEN &&
+		strcmp(text, ".") != 0 && strcmp(text, "..") != 0 &&
+		strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == len;
+}
+
 /* Reads a text of at most so many bytes, NULL where it is empty. */
 static char *
 parse_text(const OptionRow *row, const char *text)
@@ -159,9 +139,8 @@ parse_text(const OptionRow *row, const char *text)
 static char *
 parse_topic(const OptionRow *row, const char *text)
 {
-	if (strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") != strlen(text) ||
-		strcmp(text, ".") == 0 || strcmp(text, "..") == 0)
-		bad_value(row, text, "A topic's name consists of letters, digits, \".\", \"_\" and \"-\".");
+	if (*text != '\0' && !cdc_options_is_topic(text))
+		bad_value(row, text, "Kafka allows 1 to 249 letters, digits, dots, underscores and hyphens.");
 	return parse_text(row, text);
 }
 
@@ -364,10 +343,7 @@ set_member(CdcOptions *options, const char *name, const JsonbValue *value,
 									  value->val.binary.len),
 				  "It must be a single value.");
 	else
-	{
 		set_from_text(options, row, text);
-		refuse_deferred(row, text);
-	}
 }
 
 /* Sets every option to its default. */

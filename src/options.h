@@ -102,6 +102,9 @@ extern void cdc_options_parse(CdcOptions *options, Jsonb *json,
 /* For the options of a subscription as a whole; 22023. */
 extern void cdc_options_check(const CdcOptions *options);
 
+/* Is it a name that a topic can have? */
+extern bool cdc_options_is_topic(const char *text);
+
 /* Text of a scalar JSON value, palloc'd; NULL for null, an array, an object. */
 extern char *cdc_options_scalar_text(const JsonbValue *value);
 

@@ -63,6 +63,8 @@ typedef struct CdcPipeline
 	Oid		   *roots;			/* of each mapping: cdc_relation_root */
 	struct CdcLetterKeys *letters;	/* keys with open dead letters; NULL: to be
 									 * read */
+	bool		letters_written;	/* a committed transaction wrote dead letters;
+									 * the publisher takes it back */
 
 	/* of the last step */
 	CdcFailure *failure;		/* RETRY: why; in batch_context */

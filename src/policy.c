@@ -134,7 +134,8 @@ static void
 write_skipped(CdcPasses *passes, const CdcEvent *event)
 {
 	CdcDeadLetter letter = {.subscription = passes->pipeline->subscription->name,
-		.event = event, .mapping = mapping_of(passes, event), .skipped = true};
+		.event = event, .mapping = mapping_of(passes, event), .skipped = true,
+	.publish = passes->pipeline->subscription->options.dead_letter_topic != NULL};
 
 	if (event->error != NULL)
 	{
@@ -194,7 +195,8 @@ write_letter(CdcPasses *passes, const CdcEvent *event,
 	CdcDeadLetter letter = {.subscription = pipeline->subscription->name,
 		.event = event, .mapping = mapping, .attempts = 1,
 		.sqlstate = failure->sqlstate, .message = failure->message,
-	.detail = failure->detail};
+		.detail = failure->detail,
+	.publish = pipeline->subscription->options.dead_letter_topic != NULL};
 
 	letter.context = context_of(event->record, failure);
 	cdc_deadletter_write(&letter);
@@ -309,7 +311,10 @@ tell(const CdcPasses *passes, const CdcPass *pass)
 	bool		letter = pass->reason != CDC_PASS_SKIP;
 
 	if (letter)
+	{
+		passes->pipeline->letters_written = true;
 		cdc_slot_count(CDC_COUNT_DEAD_LETTERS, 1);
+	}
 	if (pass->reason != CDC_PASS_DEAD_LETTER)
 		cdc_slot_count(CDC_COUNT_SKIPPED, 1);
 	if (letter && pass->mapping && OidIsValid(pass->mapping->relid))

@@ -18,9 +18,11 @@
 #include "compat.h"
 #include "consumer.h"
 #include "oneshot.h"
+#include "publisher.h"
 #include "session.h"
 
 #define LAST_PUBLISH_MS	2000
+#define LAST_LETTERS_MS	10000
 
 /* Have all partitions reached the ends that stood at the start? */
 static bool
@@ -95,6 +97,7 @@ void
 cdc_worker_run_batches(int64 subid, int max_batches, int64 timeout_ms)
 {
 	CdcConsumer *consumer;
+	CdcPublisher publisher = {0};
 	TimestampTz start = GetCurrentTimestamp();
 	int64	   *goals;
 	int			done = 0;
@@ -137,5 +140,7 @@ cdc_worker_run_batches(int64 subid, int max_batches, int64 timeout_ms)
 	}
 	/* a new client has yet to find the group's coordinator */
 	cdc_consumer_publish_last(consumer, LAST_PUBLISH_MS);
+	cdc_publisher_restart(&publisher);
+	cdc_publisher_flush(&publisher, consumer, LAST_LETTERS_MS);
 	cdc_consumer_close(consumer);
 }

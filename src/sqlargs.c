@@ -50,11 +50,7 @@ cdc_arg_jsonb(FunctionCallInfo fcinfo, int n)
 void
 cdc_arg_check_topic(const char *topic)
 {
-	size_t		len = strlen(topic);
-
-	if (len == 0 || len >= CDC_TOPIC_LEN ||
-		strcmp(topic, ".") == 0 || strcmp(topic, "..") == 0 ||
-		strspn(topic, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != len)
+	if (!cdc_options_is_topic(topic))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid topic name: \"%s\"", topic),
@@ -106,4 +102,16 @@ cdc_jsonb_merge(Jsonb *base, Jsonb *over)
 														PointerGetDatum(key)));
 	}
 	return merged;
+}
+
+/* cdc_arg_check_no_loop: see sqlargs.h. */
+void
+cdc_arg_check_no_loop(const char *topic, const char *dead_letter_topic)
+{
+	if (dead_letter_topic != NULL && strcmp(topic, dead_letter_topic) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("topic \"%s\" cannot be mapped and be dead_letter_topic of the same subscription",
+						topic),
+				 errdetail("A dead letter would be read again, and become a dead letter again.")));
 }

@@ -41,4 +41,8 @@ extern void cdc_subscription_lock(const char *name, CdcSubscriptionRow *row);
  */
 extern Jsonb *cdc_jsonb_merge(Jsonb *base, Jsonb *over);
 
+/* 22023 where a topic is mapped and dead_letter_topic (or NULL), too. */
+extern void cdc_arg_check_no_loop(const char *topic,
+								  const char *dead_letter_topic);
+
 #endif							/* CDC_SQLARGS_H */

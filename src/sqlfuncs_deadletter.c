@@ -89,6 +89,8 @@ static CdcStatement purge = {
 	"WHERE s.subscription OPERATOR(pg_catalog.=) d.subscription "
 	"AND pg_catalog.pg_has_role($2, s.owner, 'MEMBER') "
 	"AND d.status OPERATOR(pg_catalog.<>) 'open' "
+	"AND NOT (d.unpublished AND COALESCE(s.options OPERATOR(pg_catalog.->>) 'dead_letter_topic', '') "
+	"OPERATOR(pg_catalog.<>) '') "
 	"AND COALESCE(d.resolved_at, d.failed_at) OPERATOR(pg_catalog.<=) "
 	"(pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) $1)",
 	.nargs = 2, .types = {INTERVALOID, OIDOID}
@@ -193,99 +195,6 @@ is_listed(const Letter *letters, int n, int64 id)
  * Retry
  * ------------------------------------------------------------------------ */
 
-/* Copies bytes into the arena, with the room that the JSON reader wants. */
-static CdcBytes
-keep_bytes(CdcPipeline *pipeline, const char *data, int len)
-{
-	CdcBytes	bytes = {cdc_arena_copy(&pipeline->arena, data, len), len};
-
-	if (bytes.data == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-	return bytes;
-}
-
-/* Bytes of a bytea column; a NULL is a Kafka null. */
-static CdcBytes
-column_bytes(CdcPipeline *pipeline, int column)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[0],
-									  SPI_tuptable->tupdesc, column, &isnull);
-	bytea	   *bytes;
-
-	if (isnull)
-		return (CdcBytes) {NULL, 0};
-	bytes = DatumGetByteaPP(value);
-	return keep_bytes(pipeline, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
-}
-
-/* Member of a header as deadletter.c writes it; NULL where it has none. */
-static JsonbValue *
-header_member(JsonbContainer *header, const char *name)
-{
-	JsonbValue *v = getKeyJsonValueFromContainer(header, name, strlen(name), NULL);
-
-	return v && v->type == jbvString ? v : NULL;
-}
-
-/* Reads one header back. */
-static void
-read_header(CdcPipeline *pipeline, JsonbContainer *json, CdcHeader *header)
-{
-	JsonbValue *name = header_member(json, "name");
-	JsonbValue *value = header_member(json, "value");
-	JsonbValue *base64 = header_member(json, "base64");
-
-	memset(header, 0, sizeof(*header));
-	header->name = name == NULL ? "" :
-		keep_bytes(pipeline, name->val.string.val, name->val.string.len).data;
-	if (value)
-		header->value = keep_bytes(pipeline, value->val.string.val,
-								   value->val.string.len);
-	else if (base64)
-	{
-		int			max = pg_b64_dec_len(base64->val.string.len);
-		char	   *decoded = palloc(max + 1);
-		int			len = pg_b64_decode(base64->val.string.val,
-										base64->val.string.len,
-										(void *) decoded, max);
-
-		header->value = keep_bytes(pipeline, decoded, Max(len, 0));
-	}
-}
-
-/* Reads the headers back, from column 7. */
-static void
-read_headers(CdcPipeline *pipeline, CdcRecord *record)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[0],
-									  SPI_tuptable->tupdesc, 7, &isnull);
-	Jsonb	   *json;
-
-	if (isnull)
-		return;
-	json = DatumGetJsonbP(value);
-	if (!JB_ROOT_IS_ARRAY(json))
-		return;
-	record->headers = cdc_arena_alloc(&pipeline->arena,
-									  (JB_ROOT_COUNT(json) + 1) * sizeof(CdcHeader));
-	if (record->headers == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-	for (uint32 i = 0; i < JB_ROOT_COUNT(json); i++)
-	{
-		JsonbValue *v = getIthJsonbValueFromContainer(&json->root, i);
-
-		if (v->type == jbvBinary)
-			read_header(pipeline, v->val.binary.data,
-						&record->headers[record->nheaders++]);
-	}
-}
-
 /* Makes the record of a letter again, in the pipeline's arena. */
 static CdcPartition *
 read_record(CdcPipeline *pipeline, int64 id, CdcRecord *record)
@@ -309,12 +218,7 @@ read_record(CdcPipeline *pipeline, int64 id, CdcRecord *record)
 	topic = SPI_getvalue(tuple, desc, 1);
 	record->partition = DatumGetInt32(SPI_getbinval(tuple, desc, 2, &isnull));
 	record->offset = DatumGetInt64(SPI_getbinval(tuple, desc, 3, &isnull));
-	value = SPI_getbinval(tuple, desc, 4, &isnull);
-	record->ts_ms = isnull ? -1 :
-		(DatumGetTimestampTz(value) - time_t_to_timestamptz(0)) / 1000;
-	record->key = column_bytes(pipeline, 5);
-	record->value = column_bytes(pipeline, 6);
-	read_headers(pipeline, record);
+	cdc_deadletter_read(tuple, desc, 4, &pipeline->arena, record);
 	part = cdc_pipeline_partition(pipeline, topic, record->partition);
 	if (part == NULL)
 		part = cdc_pipeline_add_partition(pipeline, topic, record->partition, 0);

@@ -251,6 +251,7 @@ cdc_sink_add_mapping(PG_FUNCTION_ARGS)
 	parse_options(&list, given, &options);
 	row.options = cdc_jsonb_merge(given, given);	/* without its nulls */
 	check_unmapped(&list, row.topic, row.source_table);
+	cdc_arg_check_no_loop(row.topic, options.dead_letter_topic);
 	check_target(&list, PG_GETARG_OID(2), &options, &row);
 
 	cdc_catalog_insert_mapping(&list.subscription, &row);

@@ -192,6 +192,17 @@ check_source(Jsonb *json)
 	return cdc_catalog_parse_source(&settings, json);
 }
 
+/* Refuses a dead_letter_topic that the subscription reads. */
+static void
+check_dead_letter_topic(const CdcSubscriptionRow *row, const CdcOptions *options)
+{
+	CdcMappingRow *mappings;
+	int			n = cdc_catalog_mappings(row, &mappings);
+
+	for (int i = 0; i < n; i++)
+		cdc_arg_check_no_loop(mappings[i].topic, options->dead_letter_topic);
+}
+
 /* Refuses an owner who could not apply to a mapped relation. */
 static void
 check_owner_applies(const CdcSubscriptionRow *row, bool run_as_owner)
@@ -301,6 +312,8 @@ cdc_sink_alter_subscription(PG_FUNCTION_ARGS)
 												  connector_settings(source)));
 	row.options = merge_options(row.options, changes ? changes : row.options,
 								&options);
+	if (changes != NULL)
+		check_dead_letter_topic(&row, &options);
 	if (!PG_ARGISNULL(1) || new_owner)
 		cdc_catalog_check_server(NameStr(row.server), row.owner);
 	if (new_owner)

@@ -28,6 +28,7 @@
 #include "compat.h"
 #include "consumer.h"
 #include "guc.h"
+#include "publisher.h"
 #include "session.h"
 #include "shmem.h"
 
@@ -59,6 +60,7 @@ typedef struct Worker
 	WaitEventSet *waits;
 	int			waits_fd;		/* eventfd in the set, -1: none */
 	bool		busy;			/* the last turn found work */
+	CdcPublisher publisher;		/* of dead letters */
 } Worker;
 
 /* set by any invalidation that may repair a configuration error */
@@ -250,6 +252,7 @@ open_consumer(Worker *worker)
 		StartTransactionCommand();
 		cdc_session_apply_options(worker->consumer->subscription);
 		CommitTransactionCommand();
+		cdc_publisher_restart(&worker->publisher);
 	}
 	PG_CATCH();
 	{
@@ -355,7 +358,10 @@ publish(Worker *worker)
 	CdcState	state = CDC_STATE_STARTING;
 
 	if (worker->consumer)
+	{
 		state = cdc_consumer_publish(worker->consumer, reason, hint);
+		cdc_publisher_hint(&worker->publisher, worker->consumer, hint);
+	}
 	if (worker->retry_at != 0 && worker->trouble > state)
 		cdc_slot_report(worker->trouble, worker->reason, worker->hint,
 						worker->retry_at);
@@ -431,9 +437,12 @@ wait_for_work(Worker *worker)
 	if (worker->consumer)
 	{
 		long		group = cdc_consumer_group_due(worker->consumer);
+		long		letters = cdc_publisher_due(&worker->publisher);
 
 		if (group >= 0)
 			timeout = Min(timeout, group);
+		if (letters >= 0)
+			timeout = Min(timeout, letters);
 		timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 															   worker->consumer->next_metadata) + 1);
 		timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
@@ -522,6 +531,7 @@ turn(Worker *worker)
 	(void) cdc_consumer_learn_ends(consumer, false);
 	cdc_consumer_gather(consumer);
 	cdc_consumer_publish_group(consumer);
+	cdc_publisher_turn(&worker->publisher, consumer);
 	worker->busy = step == CDC_STEP_DONE;
 }
 
