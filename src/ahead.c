@@ -34,13 +34,12 @@
 #define CACHE_LINE		64
 /* most bytes of a row that are worth fetching in advance */
 #define PREFETCH_BYTES	1024
-/* the thread stops where what it decoded takes more than this, in bytes */
-#define MAX_ARENA		((size_t) 8 * 1024 * 1024)
 
 struct CdcAhead
 {
 	const CdcDecoder *decoder;
 	CdcDecodeState *state;
+	size_t		max_bytes;		/* the thread stops where its arena is larger */
 
 	/* the worker's own */
 	bool		started;
@@ -70,7 +69,7 @@ decode_lot(CdcAhead *ahead, int lo, int hi)
 {
 	for (int i = lo; i < hi; i++)
 	{
-		if (ahead->arena.total > MAX_ARENA ||
+		if (ahead->arena.total > ahead->max_bytes ||
 			!ahead->decoder->decode(ahead->state, &ahead->records[i],
 									&ahead->arena, &ahead->events[i]))
 			return i;
@@ -118,7 +117,8 @@ free_memory(CdcAhead *ahead)
 }
 
 CdcAhead *
-cdc_ahead_create(const CdcDecoder *decoder, CdcDecodeState *state)
+cdc_ahead_create(const CdcDecoder *decoder, CdcDecodeState *state,
+				 size_t max_bytes)
 {
 	CdcAhead   *ahead = calloc(1, sizeof(*ahead));
 
@@ -126,6 +126,7 @@ cdc_ahead_create(const CdcDecoder *decoder, CdcDecodeState *state)
 		return NULL;
 	ahead->decoder = decoder;
 	ahead->state = state;
+	ahead->max_bytes = max_bytes;
 	/* touched only as far as batches are large */
 	ahead->records = malloc(MAX_RECORDS * sizeof(CdcRecord));
 	ahead->events = malloc(MAX_RECORDS * sizeof(CdcEvent));

@@ -17,11 +17,12 @@
 typedef struct CdcAhead CdcAhead;
 
 /*
- * Starts the thread.  NULL where that cannot be: decode without it then.
- * decoder and state must live until cdc_ahead_free.
+ * NULL where memory is short: decode without it then.  decoder and state must
+ * live until cdc_ahead_free.  What is decoded ahead takes not much more than
+ * max_bytes.
  */
 extern CdcAhead *cdc_ahead_create(const CdcDecoder *decoder,
-								  CdcDecodeState *state);
+								  CdcDecodeState *state, size_t max_bytes);
 /* Ends the thread and gives everything back; NULL is allowed. */
 extern void cdc_ahead_free(CdcAhead *ahead);
 /*

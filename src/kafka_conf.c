@@ -20,6 +20,9 @@
 
 /* bound of the fetch queue where the caller sets none */
 #define DEFAULT_QUEUE_KBYTES 32768
+/* bytes of an answer to a fetch; librdkafka wants 1000000 at least */
+#define SMALLEST_FETCH		(1024 * 1024)
+#define LARGEST_FETCH		(8 * 1024 * 1024)
 
 /* What cdc_sink decides; librdkafka must know all but the optional ones. */
 typedef struct FixedProperty
@@ -43,9 +46,6 @@ static const FixedProperty default_properties[] = {
 	{"fetch.queue.backoff.ms", "10", true, CONSUMER},
 	/* questions wait behind an idle fetch: wait_for_catchup is as slow as this */
 	{"fetch.wait.max.ms", "250", false, CONSUMER},
-	{"fetch.max.bytes", "16777216", false, CONSUMER},
-	/* larger answers cost the broker and the client less a record */
-	{"max.partition.fetch.bytes", "4194304", false, CONSUMER},
 	{"fetch.error.backoff.ms", "200", false, CONSUMER},
 	{"topic.metadata.refresh.interval.ms", "10000", false, BOTH},
 	{"reconnect.backoff.ms", "100", false, BOTH},
@@ -239,6 +239,29 @@ cdc_kafka_queue_kbytes(const CdcKafkaConfig *config)
 	return kbytes;
 }
 
+static void
+set_number(rd_kafka_conf_t *conf, const char *name, int value)
+{
+	char		text[16];
+
+	snprintf(text, sizeof(text), "%d", value);
+	set_property(conf, name, text, false, false);
+}
+
+/*
+ * How much one answer may bring: much, for that costs broker and client less
+ * a record, but the queue overshoots its bound by as much.
+ */
+static void
+set_fetch_sizes(rd_kafka_conf_t *conf, int kbytes)
+{
+	int64		bytes = kbytes * INT64CONST(1024) / 2;
+
+	bytes = Min(Max(bytes, SMALLEST_FETCH), LARGEST_FETCH);
+	set_number(conf, "fetch.max.bytes", (int) bytes);
+	set_number(conf, "max.partition.fetch.bytes", (int) bytes / 2);
+}
+
 /* ERROR where a login is asked for without naming the mechanism. */
 static void
 check_mechanism(const CdcKafkaConfig *config)
@@ -274,18 +297,18 @@ static rd_kafka_conf_t *
 make_conf(const CdcKafkaConfig *config, ConnectRules *rules, bool producer)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	int			kbytes = cdc_kafka_queue_kbytes(config);
 
 	set_fixed(conf, default_properties, lengthof(default_properties), producer);
+	if (!producer)
+		set_fetch_sizes(conf, kbytes);
 	for (int i = 0; i < config->nproperties; i++)
 		set_property(conf, config->properties[i].name,
 					 config->properties[i].value, false,
 					 config->properties[i].secret);
 	if (!producer)
 	{
-		char		kbytes[16];
-
-		snprintf(kbytes, sizeof(kbytes), "%d", cdc_kafka_queue_kbytes(config));
-		set_property(conf, "queued.max.messages.kbytes", kbytes, false, false);
+		set_number(conf, "queued.max.messages.kbytes", kbytes);
 		/* assign() asks for a group, though nothing joins it */
 		set_property(conf, "group.id", config->group, false, false);
 	}

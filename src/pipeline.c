@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "decode.h"
+#include "guc.h"
 #include "pipeline_internal.h"
 #include "policy.h"
 
@@ -52,7 +53,8 @@ cdc_pipeline_create(MemoryContext parent, const CdcSubscription *subscription)
 void
 cdc_pipeline_decode_ahead(CdcPipeline *pipeline)
 {
-	pipeline->ahead = cdc_ahead_create(pipeline->decoder, pipeline->decode);
+	pipeline->ahead = cdc_ahead_create(pipeline->decoder, pipeline->decode,
+									   cdc_guc_memory_limit * (size_t) 1024 / 16);
 }
 
 /* cdc_pipeline_free gives back everything, malloc memory included. */
@@ -174,7 +176,8 @@ bool
 cdc_pipeline_full(const CdcPipeline *pipeline)
 {
 	return pipeline->nfresh >= pipeline->subscription->options.batch_rows ||
-		pipeline->fresh_bytes >= pipeline->subscription->options.batch_bytes;
+		pipeline->fresh_bytes >= Min(pipeline->subscription->options.batch_bytes,
+									 cdc_guc_memory_limit * INT64CONST(1024) / 8);
 }
 
 /* Can a position move behind control records, with nothing to apply? */

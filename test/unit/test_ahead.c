@@ -132,7 +132,7 @@ main(void)
 	fill();
 	shared = cdc_decoder_debezium.open(&settings);
 	own = cdc_decoder_debezium.open(&settings);
-	ahead = cdc_ahead_create(&cdc_decoder_debezium, shared);
+	ahead = cdc_ahead_create(&cdc_decoder_debezium, shared, 8 * 1024 * 1024);
 
 	for (int i = 0; i < (int) lengthof(sizes); i++)
 		batch(ahead, shared, own, sizes[i], 1, &wrong, &left);
@@ -152,7 +152,7 @@ main(void)
 	unit_is_int(wrong, 0, "batches of which little is taken do not disturb the next");
 
 	cdc_ahead_free(ahead);
-	ahead = cdc_ahead_create(&cdc_decoder_debezium, shared);
+	ahead = cdc_ahead_create(&cdc_decoder_debezium, shared, 8 * 1024 * 1024);
 	for (int i = 0; i < 1000; i++)
 		cdc_ahead_put(ahead, &records[i]);
 	cdc_ahead_free(ahead);
