@@ -12,6 +12,7 @@ use PostgreSQL::Test::Utils;
 use CdcSink::Process qw(wait_for source_dir work_dir);
 
 my $count = 0;
+my $login_setting = 'listener.name.login.plain.sasl.jaas.config';
 
 # Directory with libs/ and plugins/; brought on first use when the test was started by hand.
 sub pipeline_dir
@@ -46,23 +47,33 @@ sub write_properties
 	return;
 }
 
-# A started broker. Arguments are further broker settings.
+# A started broker. Arguments are further broker settings; login => { name => password } makes a second listener, login(), where one has to
+# say who one is (PLAIN).
 sub new
 {
 	my ($class, %properties) = @_;
 	my $dir = work_dir('kafka' . ++$count);
 	my ($port, $controller) = (PostgreSQL::Test::Cluster::get_free_port(), PostgreSQL::Test::Cluster::get_free_port());
 	my $self = bless { dir => $dir, port => $port, bootstrap => "127.0.0.1:$port" }, $class;
+	my $logins = delete $properties{login};
+	my ($listen, $protocols) = ('', '');
+	if ($logins)
+	{
+		$self->{login} = '127.0.0.1:' . PostgreSQL::Test::Cluster::get_free_port();
+		($listen, $protocols) = (",LOGIN://$self->{login}", ',LOGIN:SASL_PLAINTEXT');
+		$properties{'sasl.enabled.mechanisms'} = 'PLAIN';
+		$properties{$login_setting} = jaas(%$logins);
+	}
 	write_properties(
 		"$dir/server.properties",
 		'process.roles' => 'broker,controller',
 		'node.id' => 1,
 		'controller.quorum.voters' => "1\@127.0.0.1:$controller",
 		'controller.listener.names' => 'CONTROLLER',
-		'listeners' => "PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller",
-		'advertised.listeners' => "PLAINTEXT://127.0.0.1:$port",
+		'listeners' => "PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller$listen",
+		'advertised.listeners' => "PLAINTEXT://127.0.0.1:$port$listen",
 		'inter.broker.listener.name' => 'PLAINTEXT',
-		'listener.security.protocol.map' => 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
+		'listener.security.protocol.map' => "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT$protocols",
 		'log.dirs' => "$dir/data",
 		'offsets.topic.replication.factor' => 1,
 		'offsets.topic.num.partitions' => 1,
@@ -80,6 +91,26 @@ sub new
 }
 
 sub bootstrap { return $_[0]->{bootstrap}; }
+sub login { return $_[0]->{login}; }
+
+sub jaas
+{
+	my %logins = @_;
+	return 'org.apache.kafka.common.security.plain.PlainLoginModule required ' . join(' ', map { qq(user_$_="$logins{$_}") } sort keys %logins) . ';';
+}
+
+# Who may log in from now on: the broker reads that when it starts.
+sub set_logins
+{
+	my ($self, %logins) = @_;
+	my $text = slurp_file("$self->{dir}/server.properties") =~ s/^\Q$login_setting\E=.*$/"$login_setting=" . jaas(%logins)/mer;
+	unlink "$self->{dir}/server.properties";
+	append_to_file("$self->{dir}/server.properties", $text);
+	$self->restart;
+	return;
+}
+# Bytes a second that each client may read; 0: no limit.
+sub set_quota { my ($self, $rate) = @_; system_or_bail($self->tool('quota', $rate)); return; }
 
 sub start
 {

@@ -10,14 +10,14 @@ use CdcSink::Process qw(source_dir work_dir);
 
 my $count = 0;
 
-# A started broker; it ends with the test, as its input ends then.
+# A started cluster, of one broker if nothing is said; it ends with the test, as its input ends then.
 sub new
 {
-	my $class = shift;
+	my ($class, $brokers) = @_;
 	my $program = source_dir() . '/test/mockbroker';
 	system_or_bail('make', '-s', '-C', $program) unless -x "$program/build/mockbroker";
 	my $self = bless { file => work_dir('mockbroker') . '/records' . ++$count }, $class;
-	$self->{pid} = open2($self->{out}, $self->{in}, 'setpriv', '--pdeathsig', 'KILL', "$program/build/mockbroker");
+	$self->{pid} = open2($self->{out}, $self->{in}, 'setpriv', '--pdeathsig', 'KILL', "$program/build/mockbroker", $brokers // 1);
 	my $ready = readline($self->{out}) // '';
 	$ready =~ /^ready (\S+)$/ or die "the mock broker did not start: $ready\n";
 	$self->{bootstrap} = $1;
@@ -37,7 +37,7 @@ sub command
 	return;
 }
 
-sub create_topic { my ($self, $topic, $partitions) = @_; $self->command('create', $topic, $partitions); return; }
+sub create_topic { my ($self, $topic, @counts) = @_; $self->command('create', $topic, @counts); return; }
 sub down { $_[0]->command('down'); return; }
 sub up { $_[0]->command('up'); return; }
 
