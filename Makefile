@@ -9,7 +9,7 @@ PGFILEDESC = "cdc_sink - Kafka consumer for Debezium topics inside PostgreSQL"
 OBJS = \
 	src/guc.o src/options.o src/brokers.o src/properties.o src/errors.o src/source_settings.o \
 	src/shmem.o src/report.o src/batch.o src/json.o src/order.o \
-	src/notify.o src/launch_check.o src/launch_process.o src/kafka_conf.o src/kafka_open.o src/kafka.o src/kafka_ask.o src/kafka_commit.o src/kafka_produce.o src/partition.o \
+	src/notify.o src/launch_check.o src/launch_process.o src/kafka_conf.o src/kafka_open.o src/kafka.o src/kafka_ask.o src/kafka_commit.o src/kafka_produce.o src/kafka_trouble.o src/partition.o \
 	src/decode_schema.o src/decode_read.o src/decode_source.o src/decode_rows.o src/decode_flat.o \
 	src/decode_cloudevent.o src/decode_control.o src/decode_debezium.o \
 	src/convert_text.o src/convert_codec.o src/convert_calendar.o \

@@ -23,6 +23,8 @@
 #define ENDS_MS				1000
 #define ENDS_IDLE_MS		10000
 #define ENDS_ACTIVE_US		INT64CONST(60000000)
+/* while a broker fails: only an answer tells that it is back */
+#define ENDS_FAILED_MS		3000
 #define QUESTION_MS			5000
 #define GATHERED_MS			10000
 
@@ -141,6 +143,42 @@ take_client(CdcConsumer *consumer, CdcConsumer *old, CdcKafkaConfig *config)
 		old->kafka = NULL;
 	consumer->kafka = cdc_kafka_open(config);
 	cdc_properties_wipe(config->properties, config->nproperties);
+}
+
+/* Loads the client's settings as they are now; raises where it cannot. */
+static bool
+has_connection(CdcConsumer *consumer)
+{
+	CdcKafkaConfig config;
+	bool		same;
+
+	StartTransactionCommand();
+	cdc_catalog_kafka_config(consumer->subscription, &config);
+	same = strcmp(connection_fingerprint(&config), consumer->connection) == 0;
+	cdc_properties_wipe(config.properties, config.nproperties);
+	CommitTransactionCommand();
+	return same;
+}
+
+/* cdc_consumer_is_current: see consumer.h. */
+bool
+cdc_consumer_is_current(CdcConsumer *consumer, bool unreadable)
+{
+	bool		current = unreadable;
+
+	PG_TRY();
+	{
+		current = has_connection(consumer);
+	}
+	PG_CATCH();
+	{
+		/* who opens the consumer is told; a file may just be written anew */
+		AbortCurrentTransaction();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(TopMemoryContext);
+	return current;
 }
 
 /* cdc_consumer_open: see consumer.h. */
@@ -380,9 +418,14 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 	CdcTopicPartition *ends;
 	TimestampTz time = GetCurrentTimestamp();
 	bool		answered;
+	bool		failed;
 
 	if (pipeline->nparts == 0)
 		return true;
+	failed = cdc_kafka_has_failed_brokers(consumer->kafka);
+	if (failed)
+		consumer->next_ends = Min(consumer->next_ends,
+								  TimestampTzPlusMilliseconds(consumer->ends_asked, ENDS_FAILED_MS));
 	if (!now && !pipeline->ends_wanted && time < consumer->next_ends)
 		return false;
 	/*
@@ -391,7 +434,7 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 	 * each fetch brings will do until then.
 	 */
 	consumer->next_ends = TimestampTzPlusMilliseconds(time, ENDS_MS);
-	if (!now && !pipeline->ends_wanted && consumer->active &&
+	if (!now && !pipeline->ends_wanted && !failed && consumer->active &&
 		time < consumer->ends_time + ENDS_ACTIVE_US)
 	{
 		consumer->active = false;
@@ -400,6 +443,7 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 	if (!consumer->active)
 		consumer->next_ends = TimestampTzPlusMilliseconds(time, ENDS_IDLE_MS);
 	consumer->active = false;
+	consumer->ends_asked = time;
 	ends = palloc(pipeline->nparts * sizeof(CdcTopicPartition));
 	for (int i = 0; i < pipeline->nparts; i++)
 		ends[i] = (CdcTopicPartition) {pipeline->parts[i]->topic,
@@ -419,6 +463,8 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 			else
 				answered = false;
 		cdc_pipeline_ends_learned(pipeline);
+		if (answered)
+			cdc_kafka_all_answered(consumer->kafka);
 	}
 	else
 		consumer->next_ends = TimestampTzPlusMilliseconds(time, 5 * ENDS_MS);

@@ -83,6 +83,7 @@ typedef struct CdcConsumer
 	int			npublished;		/* length of these three */
 	TimestampTz next_metadata;
 	TimestampTz next_ends;
+	TimestampTz ends_asked;		/* when they were last asked for */
 	TimestampTz ends_time;		/* when ends were last learned; 0: never */
 	uint64		request_served; /* last wait_for_catchup that was answered */
 	CdcKafkaStatus status;
@@ -100,6 +101,12 @@ typedef struct CdcConsumer
 extern CdcConsumer *cdc_consumer_open(int64 subid, int worker_no, int nworkers,
 									  bool even_disabled, CdcConsumer *old);
 extern void cdc_consumer_close(CdcConsumer *consumer);
+/*
+ * Has the client the settings that server, user mapping, secret files and
+ * cdc_sink.allowed_brokers have now?  Reads them in a transaction of its own.
+ * Where they cannot be read the answer is "unreadable".
+ */
+extern bool cdc_consumer_is_current(CdcConsumer *consumer, bool unreadable);
 
 /*
  * Looks for topics and partitions when it is time (or now), makes and claims

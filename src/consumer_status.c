@@ -109,6 +109,8 @@ partition_status(CdcConsumer *consumer, const CdcPartition *part,
 {
 	int64		low;
 	int64		high = -1;
+	const char *reason;
+	const char *trouble;
 
 	memset(status, 0, sizeof(*status));
 	status->pid = MyProcPid;
@@ -136,6 +138,14 @@ partition_status(CdcConsumer *consumer, const CdcPartition *part,
 	else if (part->reason[0])
 		status->state = is_missing(part->reason) ? CDC_STATE_WAITING :
 			CDC_STATE_RETRYING;
+	else if (consumer->status.connected &&
+			 (trouble = cdc_kafka_partition_trouble(consumer->kafka, part->topic,
+													part->partition, &reason)) != NULL)
+	{
+		status->state = CDC_STATE_RETRYING;
+		strlcpy(status->reason, reason, sizeof(status->reason));
+		strlcpy(status->hint, trouble, sizeof(status->hint));
+	}
 	else if (waits_for_transaction(consumer, part, high, now))
 	{
 		status->state = CDC_STATE_WAITING;

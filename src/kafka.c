@@ -62,6 +62,12 @@ find_partition(CdcKafka *kafka, const char *topic, int32 partition,
 	return hash_search(kafka->partitions, &key, action, NULL);
 }
 
+Partition *
+cdc_kafka_find_partition(CdcKafka *kafka, const char *topic, int32 partition)
+{
+	return find_partition(kafka, topic, partition, HASH_FIND);
+}
+
 /* Forgets which topic objects the library uses: they may change now. */
 static void
 forget_aliases(CdcKafka *kafka)
@@ -149,6 +155,7 @@ cdc_kafka_add(CdcKafka *kafka, const CdcTopicPartition *parts, int n)
 		partition->part = parts[i].part;
 		partition->expected = parts[i].offset;
 		partition->halted = false;
+		partition->leader = LEADER_UNKNOWN;
 	}
 	error = rd_kafka_incremental_assign(kafka->rk, kafka->list);
 	cdc_kafka_release_question(kafka);
@@ -431,6 +438,8 @@ take_record(CdcKafka *kafka, CdcArena *arena, CdcKafkaEvent *event)
 	event->part = partition->part;
 	event->offset = message->offset;
 	cdc_kafka_note_answer(kafka);
+	if (kafka->nfailed > 0)
+		cdc_kafka_broker_answered(kafka, rd_kafka_message_broker_id(message));
 }
 
 const char *
@@ -484,6 +493,7 @@ take_partition_error(CdcKafka *kafka, CdcKafkaEvent *event,
 		partition->expected = where->offset;
 		event->type = CDC_KAFKA_EOF;
 		cdc_kafka_note_answer(kafka);
+		cdc_kafka_broker_answered(kafka, partition->leader);
 		return;
 	}
 	if (code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET)
@@ -532,6 +542,12 @@ take_client_error(CdcKafka *kafka, CdcKafkaEvent *event,
 	const char *reason = client_reason(kafka, code, text);
 	const char *more;
 
+	if (code == RD_KAFKA_RESP_ERR__TRANSPORT ||
+		code == RD_KAFKA_RESP_ERR__RESOLVE ||
+		code == RD_KAFKA_RESP_ERR__TIMED_OUT)
+		cdc_kafka_broker_failed(kafka, text, false);
+	else if (reason != NULL && strcmp(reason, "oversized_response") == 0)
+		cdc_kafka_broker_failed(kafka, text, true);
 	if (code == RD_KAFKA_RESP_ERR__FATAL)
 		reason = "client_fatal";
 	if (reason == NULL)
@@ -573,6 +589,11 @@ take_error(CdcKafka *kafka, CdcKafkaEvent *event)
 	take_client_error(kafka, event, code, text);
 }
 
+/*
+ * A log line.  One that tells of an answer which is malformed ends the worker:
+ * the library goes on, but after some of them its counts of references are
+ * wrong (seen with 2.0.2), which would abort a later destruction.
+ */
 static void
 take_log(CdcKafka *kafka)
 {
@@ -580,9 +601,21 @@ take_log(CdcKafka *kafka)
 	const char *text;
 	int			level;
 
-	if (rd_kafka_event_log(kafka->event, &facility, &text, &level) == 0)
-		ereport(DEBUG1,
-				(errmsg_internal("librdkafka: %s: %s", facility, text)));
+	char		detail[CDC_MESSAGE_LEN];
+
+	if (rd_kafka_event_log(kafka->event, &facility, &text, &level) != 0)
+		return;
+	ereport(DEBUG1,
+			(errmsg_internal("librdkafka: %s: %s", facility, text)));
+	if (strncmp(facility, "PROTO", 5) != 0)
+		return;
+	strlcpy(detail, text, sizeof(detail));
+	kafka->tainted = true;
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("a broker sent an answer that cannot be read"),
+			 errdetail_internal("%s", detail),
+			 errhint("The worker starts anew. If this stays, see what stands between it and the brokers.")));
 }
 
 CdcKafkaEventType

@@ -120,6 +120,18 @@ extern void cdc_kafka_remove(CdcKafka *kafka, const CdcTopicPartition *parts, in
 extern CdcKafkaEventType cdc_kafka_poll(CdcKafka *kafka, CdcArena *arena,
 										CdcKafkaEvent *event);
 extern void cdc_kafka_status(CdcKafka *kafka, CdcKafkaStatus *status);
+/*
+ * What keeps one partition from being read though other brokers are there:
+ * a text that lasts as long as nothing else is called, and *reason; or NULL.
+ */
+extern const char *cdc_kafka_partition_trouble(CdcKafka *kafka,
+											   const char *topic,
+											   int32 number,
+											   const char **reason);
+/* Is any broker failing?  Only an answer tells that it no longer does. */
+extern bool cdc_kafka_has_failed_brokers(CdcKafka *kafka);
+/* The leaders of all assigned partitions have answered. */
+extern void cdc_kafka_all_answered(CdcKafka *kafka);
 
 /*
  * Questions to the brokers.  Each waits at most timeout_ms, in slices with

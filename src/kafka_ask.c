@@ -173,7 +173,14 @@ cdc_kafka_topics(CdcKafka *kafka, CdcTopicInfo *topics, int n, int timeout_ms)
 	if (metadata == NULL)
 		return false;
 	for (int i = 0; i < n; i++)
-		fill_topic(&topics[i], search_topic(metadata, topics[i].topic));
+	{
+		const struct rd_kafka_metadata_topic *found =
+			search_topic(metadata, topics[i].topic);
+
+		fill_topic(&topics[i], found);
+		if (found != NULL)
+			cdc_kafka_note_leaders(kafka, found);
+	}
 	rd_kafka_metadata_destroy(metadata);
 	return true;
 }

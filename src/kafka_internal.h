@@ -39,15 +39,29 @@ typedef struct PartitionKey
 	int64		partition;		/* int64: no padding in a hash key */
 } PartitionKey;
 
+#define LEADER_UNKNOWN	(-2)	/* not asked yet */
+#define LEADER_NONE		(-1)
+
 /* An assigned partition. */
 typedef struct Partition
 {
 	PartitionKey key;
 	int32		part;
 	int64		expected;		/* records before it are dropped */
+	int32		leader;			/* as metadata last told it, or LEADER_... */
 	bool		halted;			/* librdkafka skipped something: nothing more
 								 * may be delivered until it is added anew */
 } Partition;
+
+/* A broker whose connection broke, and from which nothing came since. */
+typedef struct FailedBroker
+{
+	int32		number;
+	TimestampTz since;
+	bool		unreadable;		/* its answers to a fetch cannot be taken:
+								 * other answers do not end that */
+	char		message[CDC_MESSAGE_LEN];	/* librdkafka's last one */
+} FailedBroker;
 
 /* librdkafka's topic object and our name of it */
 typedef struct TopicAlias
@@ -92,8 +106,12 @@ struct CdcKafka
 	rd_kafka_topic_partition_list_t *list;
 	/* how the connection is */
 	CdcKafkaStatus status;		/* reason "": no error since the last answer */
+	bool		tainted;		/* the library failed to read an answer: its state
+								 * is not to be relied on any more */
 	TimestampTz reason_at;
 	TimestampTz probed_at;
+	int			nfailed;
+	FailedBroker failed[8];
 };
 
 /* the consumer of this process, or NULL */
@@ -143,6 +161,24 @@ extern void cdc_kafka_note_answer(CdcKafka *kafka);
  */
 extern const char *cdc_kafka_partition_reason(rd_kafka_resp_err_t code,
 											  bool *halts);
+
+/* The assigned partition, or NULL. */
+extern Partition *cdc_kafka_find_partition(CdcKafka *kafka, const char *topic,
+										   int32 partition);
+
+/* --- kafka_trouble.c --- */
+
+/*
+ * An error text of librdkafka that may name a broker: it counts as failed.
+ * unreadable: by answers to a fetch that the client does not take.
+ */
+extern void cdc_kafka_broker_failed(CdcKafka *kafka, const char *text,
+									bool unreadable);
+/* Something came from a broker. */
+extern void cdc_kafka_broker_answered(CdcKafka *kafka, int32 number);
+/* Keeps who leads the assigned partitions of a topic. */
+extern void cdc_kafka_note_leaders(CdcKafka *kafka,
+								   const struct rd_kafka_metadata_topic *topic);
 
 /* --- kafka_ask.c --- */
 

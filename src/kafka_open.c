@@ -139,6 +139,9 @@ begin_close(CdcKafka *kafka)
 	CdcDestruction *destruction;
 
 	cdc_open_kafka = NULL;
+	/* what cannot be relied on is left as it is to the end of the process */
+	if (kafka->tainted)
+		return NULL;
 	cdc_kafka_release_event(kafka);
 	cdc_kafka_release_question(kafka);
 	if (kafka->commits != NULL)

@@ -33,6 +33,8 @@
 #include "shmem.h"
 
 #define DDL_MS			1000
+/* while the connection is bad: how often to look whether its settings changed */
+#define CONNECTION_MS	2000
 #define IDLE_MS			10000
 #define LOCK_RETRY_MS	100
 #define REPORT_MS		1000
@@ -53,6 +55,7 @@ typedef struct Worker
 	char		reason[CDC_REASON_LEN];
 	char		hint[CDC_HINT_LEN];
 	TimestampTz ddl_checked;
+	TimestampTz connection_checked;
 	TimestampTz report_at;		/* statistics are due; 0: none wait */
 	int			logged_sqlstate;	/* what was logged last ... */
 	TimestampTz logged_at;		/* ... when, 0: nothing ... */
@@ -65,11 +68,15 @@ typedef struct Worker
 
 /* set by any invalidation that may repair a configuration error */
 static volatile bool ddl_seen = false;
+/* set by one of a server or user mapping */
+static volatile bool server_seen = false;
 
 static void
 syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
 	ddl_seen = true;
+	if (cacheid == FOREIGNSERVEROID || cacheid == USERMAPPINGOID)
+		server_seen = true;
 }
 
 static void
@@ -241,7 +248,7 @@ open_consumer(Worker *worker)
 	worker->consumer = NULL;
 	worker->open_failed = false;
 	worker->retry_at = 0;
-	ddl_seen = false;
+	ddl_seen = server_seen = false;
 	PG_TRY();
 	{
 		worker->consumer = cdc_consumer_open(cdc_my_slot->subid,
@@ -316,6 +323,35 @@ look_at_ddl(Worker *worker)
 		cdc_pipeline_resume(worker->consumer->pipeline, false);
 		cdc_consumer_assign(worker->consumer);
 	}
+}
+
+/*
+ * Opens the consumer anew where its server or user mapping was altered, and,
+ * while the connection is bad, where a secret file or a setting was: each
+ * handle reads them once.
+ */
+static void
+look_at_connection(Worker *worker)
+{
+	CdcConsumer *consumer = worker->consumer;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		good = consumer && consumer->status.connected;
+
+	if (consumer == NULL || worker->open_failed ||
+		(!server_seen &&
+		 !TimestampDifferenceExceeds(worker->connection_checked, now,
+									 good ? IDLE_MS : CONNECTION_MS)))
+		return;
+	worker->connection_checked = now;
+	/* an idle worker learns of DDL only by asking */
+	StartTransactionCommand();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+	if (good && !server_seen)
+		return;
+	if (!cdc_consumer_is_current(consumer, !server_seen))
+		open_consumer(worker);
+	server_seen = false;
 }
 
 /* Counts and times of a committed batch. */
@@ -452,6 +488,8 @@ wait_for_work(Worker *worker)
 	}
 	if (is_stopped(worker))
 		timeout = Min(timeout, DDL_MS);
+	if (worker->consumer && !worker->consumer->status.connected)
+		timeout = Min(timeout, CONNECTION_MS);
 	if (latch_only)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 timeout, cdc_compat_wait_event(&wait_event, "CdcSinkRetry"));
@@ -479,6 +517,9 @@ serve_signals(Worker *worker)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		if (worker->consumer && !worker->open_failed &&
+			!cdc_consumer_is_current(worker->consumer, true))
+			open_consumer(worker);
 	}
 	if (worker->config_seen != pg_atomic_read_u64(&cdc_my_slot->config_count) ||
 		(worker->open_failed && GetCurrentTimestamp() >= worker->retry_at))
@@ -583,6 +624,7 @@ cdc_apply_main(Datum slot_index)
 		if (worker.consumer)
 			turn(&worker);
 		look_at_ddl(&worker);
+		look_at_connection(&worker);
 		publish(&worker);
 		if (worker.consumer && worker.consumer->status.contact)
 			cdc_debug_point("connected");
