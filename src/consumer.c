@@ -497,3 +497,13 @@ cdc_consumer_gather(CdcConsumer *consumer)
 								   GATHERED_MS))
 		cdc_slot_gather(false);
 }
+
+/* cdc_consumer_clock_back: see consumer.h. */
+void
+cdc_consumer_clock_back(CdcConsumer *consumer, TimestampTz now)
+{
+	consumer->next_metadata = Min(consumer->next_metadata, now);
+	consumer->next_ends = Min(consumer->next_ends, now);
+	consumer->gathered_at = Min(consumer->gathered_at, now);
+	consumer->pipeline->fresh_since = Min(consumer->pipeline->fresh_since, now);
+}

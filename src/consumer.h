@@ -141,4 +141,7 @@ extern long cdc_consumer_group_due(const CdcConsumer *consumer);
 extern CdcState cdc_consumer_publish(CdcConsumer *consumer, char *reason,
 									 char *hint);
 
+/* The clock was set back to now: nothing is due later than now any more. */
+extern void cdc_consumer_clock_back(CdcConsumer *consumer, TimestampTz now);
+
 #endif							/* CDC_CONSUMER_H */

@@ -103,3 +103,10 @@ cdc_launch_has_ended(BackgroundWorkerHandle **handle)
 	*handle = NULL;
 	return true;
 }
+
+void
+cdc_launch_clock_back(TimestampTz now)
+{
+	no_worker_until = Min(no_worker_until, now);
+	no_worker_logged = Min(no_worker_logged, now);
+}

@@ -34,4 +34,7 @@ extern TimestampTz cdc_launch_no_worker_until(void);
 /* Has the process ended (or could not be started)?  Frees the handle then. */
 extern bool cdc_launch_has_ended(BackgroundWorkerHandle **handle);
 
+/* The clock was set back to now: no pause ends later than now any more. */
+extern void cdc_launch_clock_back(TimestampTz now);
+
 #endif							/* CDC_LAUNCH_PROCESS_H */

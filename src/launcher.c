@@ -279,12 +279,36 @@ launcher_attach(void)
 	set_enabled();
 }
 
+/*
+ * Has the clock been set back?  Then starts that are due by the old one would
+ * wait for it: they are due now, as are scans.
+ */
+static void
+look_at_clock(void)
+{
+	static TimestampTz clock = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < clock)
+	{
+		LWLockAcquire(cdc_shared->lock, LW_EXCLUSIVE);
+		for (int i = 0; i < cdc_shared->nslots; i++)
+			cdc_shared->slots[i].next_start = Min(cdc_shared->slots[i].next_start, now);
+		for (int i = 0; i < CDC_MAX_SCANS; i++)
+			cdc_shared->scans[i].not_before = Min(cdc_shared->scans[i].not_before, now);
+		LWLockRelease(cdc_shared->lock);
+		cdc_launch_clock_back(now);
+	}
+	clock = now;
+}
+
 /* Does what there is to do; returns the time until more will be, in ms. */
 static long
 do_cycle(void)
 {
 	long		wait_ms = IDLE_MS;
 
+	look_at_clock();
 	set_enabled();
 	cdc_launch_scans(&wait_ms);
 	for (int i = 0; i < cdc_shared->nslots; i++)

@@ -54,6 +54,7 @@ typedef struct Worker
 	CdcState	trouble;		/* state while waiting for retry_at */
 	char		reason[CDC_REASON_LEN];
 	char		hint[CDC_HINT_LEN];
+	TimestampTz clock;			/* at the last turn */
 	TimestampTz ddl_checked;
 	TimestampTz connection_checked;
 	TimestampTz report_at;		/* statistics are due; 0: none wait */
@@ -502,11 +503,32 @@ wait_for_work(Worker *worker)
 	ResetLatch(MyLatch);
 }
 
+/*
+ * Has the clock been set back?  Then what is due by the old one would not be
+ * for long: it is due now.
+ */
+static void
+look_at_clock(Worker *worker)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < worker->clock)
+	{
+		worker->retry_at = Min(worker->retry_at, now);
+		worker->report_at = Min(worker->report_at, now);
+		worker->ddl_checked = worker->logged_at = 0;
+		if (worker->consumer)
+			cdc_consumer_clock_back(worker->consumer, now);
+	}
+	worker->clock = now;
+}
+
 /* Signals and requests that every turn looks at. */
 static void
 serve_signals(Worker *worker)
 {
 	CHECK_FOR_INTERRUPTS();
+	look_at_clock(worker);
 	if (cdc_slot_stopping())
 	{
 		if (worker->consumer)
