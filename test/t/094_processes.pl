@@ -25,7 +25,7 @@ my $db = 'postgres';
 my $subscriptions = $full ? 80 : 16;
 my $slots = $subscriptions + 8;
 my $broker = CdcSink::MockBroker->new;
-my $node = new_read_side('processes', "cdc_sink.max_workers = $slots\nmax_worker_processes = " . ($slots + 8) . "\n");
+my $node = new_read_side('processes', "wal_level = replica\nmax_wal_senders = 2\ncdc_sink.max_workers = $slots\nmax_worker_processes = " . ($slots + 8) . "\n");
 create_server($node, $db, $broker->bootstrap);
 sub sql { return $node->safe_psql($db, $_[0]); }
 my $retry = q("retry_backoff_ms": 10, "retry_backoff_max_ms": 20);
