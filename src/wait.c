@@ -254,6 +254,18 @@ partitions_only(const CdcWaiter *waiter)
 }
 
 /*
+ * Is the stop of a slot without a process one that stays?  Of the launcher,
+ * which finds that the owner cannot connect, or of a worker that ended: but
+ * not where the configuration was changed since.
+ */
+static bool
+stays_stopped(CdcSlot *shared, const CdcSlot *slot)
+{
+	return slot->pid == 0 && (strncmp(slot->reason, "owner_", 6) == 0 ||
+							  !cdc_slot_is_behind(shared));
+}
+
+/*
  * Raises an error where a worker is stopped, switched off, or waits for the
  * caller.  A stop is believed only from a worker that knows the present
  * configuration: enable_subscription may just have ended it.  Who waits for
@@ -270,8 +282,8 @@ check_workers(const CdcWaiter *waiter)
 		cdc_slot_copy(shared, &slot);
 		if (slot.state == CDC_STATE_DISABLED ||
 			(slot.state == CDC_STATE_STOPPED &&
-			 (slot.pid == 0 ||
-			  (waiter->fresh && !(waiter->only && partitions_only(waiter))))))
+			 (stays_stopped(shared, &slot) ||
+			  (slot.pid != 0 && waiter->fresh && !(waiter->only && partitions_only(waiter))))))
 			throw_state(waiter, slot.state, slot.reason, slot.hint, NULL, 0);
 		if (slot.pid != 0 &&
 			slot.proc->waitStatus == PROC_WAIT_STATUS_WAITING &&

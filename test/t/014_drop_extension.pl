@@ -44,6 +44,22 @@ foreach my $i (1 .. $rounds)
 wait_for_workers($node, $db, 1);
 pass("dropped and created anew $rounds times");
 
+# --- ALTER EXTENSION
+foreach my $change ('ADD FUNCTION public.extra()', 'DROP FUNCTION public.extra()')
+{
+	$node->safe_psql($db, 'CREATE FUNCTION public.extra() RETURNS int LANGUAGE sql RETURN 1') if $change =~ /^ADD/;
+	my ($old) = wait_for_workers($node, $db, 1);
+	$node->safe_psql($db, "BEGIN; ALTER EXTENSION cdc_sink $change; ROLLBACK");
+	settle($node, $db);
+	is(join(' ', worker_pids($node, $db)), $old, "fault 43: a rolled back ALTER EXTENSION $change leaves the worker alone");
+	$node->safe_psql($db, "ALTER EXTENSION cdc_sink $change");
+	wait_for_new_worker($node, $db, $old);
+	pass("fault 43: after ALTER EXTENSION $change another worker runs");
+}
+$node->safe_psql($db, 'ALTER EXTENSION cdc_sink UPDATE');
+settle($node, $db);
+is(scalar(worker_pids($node, $db)), 1, 'ALTER EXTENSION UPDATE to the same version changes nothing');
+
 $node->safe_psql($db, 'DROP EXTENSION cdc_sink CASCADE');
 wait_for_workers($node, $db, 0);
 $node->safe_psql($db, 'CREATE DATABASE other');

@@ -1,4 +1,4 @@
-# Whatever the server, a database or a role is set to, and whatever the clock says: a worker applies the same rows.
+# faults 45, 46, 52, 59, 68: whatever the server, a database or a role is set to, and whatever the clock says: a worker applies the same rows.
 use strict;
 use warnings;
 
