@@ -112,7 +112,7 @@ $node->poll_query_until($db, 'SELECT sum(partitions_stopped) = 0 FROM cdc_sink.p
 ok_all('after the GRANT');
 
 # --- 60
-my $pause = $full ? 600 : 6;
+my $pause = $full ? 300 : 6;
 my @pids = worker_pids($node, $db);
 kill('STOP', @pids);
 put(500);
