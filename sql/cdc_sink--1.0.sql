@@ -122,7 +122,8 @@ CREATE TABLE cdc_sink.moved_row (
 	topic text,
 	partition integer,
 	"offset" bigint,
-	sequence text
+	sequence text,
+	kept_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now()
 );
 
 -- hash: a key may be longer than a btree entry
@@ -253,6 +254,7 @@ COMMENT ON COLUMN cdc_sink.moved_row.topic IS 'topic of the delete';
 COMMENT ON COLUMN cdc_sink.moved_row.partition IS 'partition of the delete';
 COMMENT ON COLUMN cdc_sink.moved_row."offset" IS 'offset of the delete';
 COMMENT ON COLUMN cdc_sink.moved_row.sequence IS 'source.sequence of the key change, which delete and insert share; NULL where the events have none';
+COMMENT ON COLUMN cdc_sink.moved_row.kept_at IS 'when it was kept; it goes 20 minutes later at the earliest';
 
 /* ---------------------------------------------------------------------------
  * Connection

@@ -351,7 +351,8 @@ transaction_body(CdcAttempt *attempt, bool isolated)
 			cdc_apply_range(&attempt->apply, 0, attempt->nrecords);
 	}
 	if (pipeline->sweep)
-		cdc_moved_sweep(pipeline->subscription->name);
+		cdc_moved_sweep(pipeline->subscription->name,
+						TimestampTzPlusMilliseconds(pipeline->sweep_mark, -CDC_MOVED_KEEP_MS));
 	cdc_policy_finish(&attempt->passes, cdc_attempt_stays, attempt);
 	store_positions(attempt);
 	cdc_debug_point("before_commit");

@@ -23,6 +23,8 @@
 
 /* records of a queue tried at once, alone */
 #define RETRY_RECORDS 64
+/* pause between two sweeps of kept rows */
+#define SWEEP_MS 60000
 
 /* cdc_hold_refresh_roots: see pipeline_internal.h. */
 void
@@ -279,23 +281,47 @@ cdc_hold_pick(CdcPipeline *pipeline, int *nrecords, bool *together)
 }
 
 /*
- * cdc_hold_check_sweep: kept rows go when all partitions have reached an end
- * learned after the last of them was kept.
+ * cdc_hold_check_sweep: kept rows go when they are CDC_MOVED_KEEP_MS old and
+ * all partitions have reached an end learned after that.  The end alone tells
+ * nothing: the insert is written after the delete, into another partition,
+ * and may become visible much later, at the end of a transaction for example.
  */
 void
 cdc_hold_check_sweep(CdcPipeline *pipeline)
 {
+	TimestampTz now;
+
 	if (!cdc_moved_kept || pipeline->shared)
 		return;
+	now = GetCurrentTimestamp();
+	if (pipeline->sweep_mark == 0)
+	{
+		if (now < pipeline->sweep_at || (cdc_moved_first != 0 &&
+										 !TimestampDifferenceExceeds(cdc_moved_first, now, CDC_MOVED_KEEP_MS)))
+			return;
+		pipeline->sweep_mark = now;
+		pipeline->sweep_serial = pipeline->ends_serial;
+	}
 	for (int i = 0; i < pipeline->nparts; i++)
 	{
 		const CdcPartition *part = pipeline->parts[i];
 
 		if (part->stale)
 			continue;
-		if (part->end_serial <= pipeline->kept_serial ||
+		if (part->end_serial <= pipeline->sweep_serial ||
 			part->next_offset < part->end_offset)
 			return;
 	}
 	pipeline->sweep = true;
+}
+
+/* cdc_hold_swept: the sweep is committed; the next one comes when it may find something. */
+void
+cdc_hold_swept(CdcPipeline *pipeline)
+{
+	if (TimestampDifferenceExceeds(cdc_moved_last, pipeline->sweep_mark, CDC_MOVED_KEEP_MS))
+		cdc_moved_kept = false;
+	pipeline->sweep = false;
+	pipeline->sweep_mark = 0;
+	pipeline->sweep_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SWEEP_MS);
 }

@@ -18,11 +18,14 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "catalog.h"
 #include "moved.h"
 
 bool		cdc_moved_kept = true;
+TimestampTz cdc_moved_first = 0;
+TimestampTz cdc_moved_last = 0;
 
 /* Appends a member: column name, and the value's text or null. */
 static void
@@ -117,9 +120,10 @@ static CdcStatement forget = {
 };
 
 static CdcStatement sweep = {
-	.sql = "DELETE FROM cdc_sink.moved_row WHERE subscription OPERATOR(pg_catalog.=) $1",
-	.nargs = 1,
-	.types = {NAMEOID}
+	.sql = "DELETE FROM cdc_sink.moved_row WHERE subscription OPERATOR(pg_catalog.=) $1 "
+	"AND kept_at OPERATOR(pg_catalog.<) $2",
+	.nargs = 2,
+	.types = {NAMEOID, TIMESTAMPTZOID}
 };
 
 /*
@@ -182,6 +186,9 @@ cdc_moved_keep(CdcRelation *rel, const CdcEvent *event, Datum old_key,
 	values[8] = Int64GetDatum(event->record->offset);
 	SPI_connect();
 	run(&keep, values, nulls);
+	cdc_moved_last = GetCurrentTimestamp();
+	if (!cdc_moved_kept)
+		cdc_moved_first = cdc_moved_last;
 	cdc_moved_kept = true;
 	SPI_finish();
 }
@@ -275,15 +282,17 @@ cdc_moved_forget(CdcRelation *rel, const CdcEvent *event, Datum old_key,
 }
 
 /*
- * cdc_moved_sweep drops what the subscription kept and nobody asked for.
- * The caller knows that every partition has passed an end learned after it.
+ * cdc_moved_sweep drops what the subscription kept before a time and nobody
+ * asked for.  The caller knows that every partition has passed an end learned
+ * CDC_MOVED_KEEP_MS after it.
  */
 void
-cdc_moved_sweep(const char *subscription)
+cdc_moved_sweep(const char *subscription, TimestampTz before)
 {
-	Datum		values[1];
+	Datum		values[2];
 
 	values[0] = DirectFunctionCall1(namein, CStringGetDatum(subscription));
+	values[1] = TimestampTzGetDatum(before);
 	SPI_connect();
 	run(&sweep, values, NULL);
 	SPI_finish();

@@ -35,9 +35,20 @@ extern bool cdc_moved_take(CdcRelation *rel, const CdcEvent *event,
 /* Drops the kept row of this key change, if there is one. */
 extern void cdc_moved_forget(CdcRelation *rel, const CdcEvent *event,
 							 Datum old_key, Datum new_key);
-/* Drops all kept rows of a subscription. */
-extern void cdc_moved_sweep(const char *subscription);
-/* May this process have kept rows since it last swept?  True at first. */
+
+/*
+ * How long a kept row waits at least for its insert, which the producer may
+ * write, or whose transaction may end, that much later: brokers let
+ * transactions last 15 minutes.
+ */
+#define CDC_MOVED_KEEP_MS (20 * 60 * 1000)
+
+/* Drops the rows of a subscription that were kept before a time. */
+extern void cdc_moved_sweep(const char *subscription, TimestampTz before);
+/* May there be kept rows?  True at first. */
 extern bool cdc_moved_kept;
+/* When this process kept its first one since there were none, and its last; 0: none. */
+extern TimestampTz cdc_moved_first;
+extern TimestampTz cdc_moved_last;
 
 #endif							/* CDC_MOVED_H */

@@ -54,8 +54,12 @@ typedef struct CdcPipeline
 
 	uint64		ends_serial;	/* number of the last asking for ends */
 	bool		ends_wanted;	/* a held partition needs them asked again */
-	uint64		kept_serial;	/* ends_serial when a moved row was last kept */
-	bool		sweep;			/* kept rows may go */
+	uint64		sweep_serial;	/* ends_serial at sweep_mark */
+	TimestampTz sweep_mark;		/* rows kept long before may go when all
+								 * partitions are past ends learned since; 0:
+								 * not set */
+	TimestampTz sweep_at;		/* no mark is set earlier */
+	bool		sweep;			/* they may go now */
 	int64		progress;		/* grows with each committed batch */
 	int64		changes;		/* grows with progress and with each record put
 								 * into a queue: a new chance for held ones */

@@ -47,6 +47,7 @@ extern const CdcRecord **cdc_hold_pick(CdcPipeline *pipeline, int *nrecords,
 									   bool *together);
 /* After ends were learned: may kept rows of key changes go? */
 extern void cdc_hold_check_sweep(CdcPipeline *pipeline);
+extern void cdc_hold_swept(CdcPipeline *pipeline);
 
 /* --- gate.c: truncates among several partitions --- */
 

@@ -198,8 +198,6 @@ cdc_attempt_settle(CdcAttempt *attempt)
 		cdc_arena_reset(&pipeline->arena);
 	}
 	if (pipeline->sweep)
-		cdc_moved_kept = pipeline->sweep = false;
-	else if (cdc_moved_kept)
-		pipeline->kept_serial = Max(pipeline->kept_serial, pipeline->ends_serial);
+		cdc_hold_swept(pipeline);
 	pipeline->internal_tries = 0;
 }
