@@ -91,8 +91,9 @@ cdc_partition_drop(CdcPartition *part, int n)
 		part->queue_bytes -= Max(part->queue[i].key.len, 0) +
 			Max(part->queue[i].value.len, 0) + sizeof(CdcRecord);
 	part->nqueue -= n;
-	memmove(part->queue, part->queue + n, part->nqueue * sizeof(CdcRecord));
-	if (part->nqueue == 0)
+	if (part->nqueue > 0)
+		memmove(part->queue, part->queue + n, part->nqueue * sizeof(CdcRecord));
+	else
 	{
 		cdc_arena_reset(&part->arena);
 		part->queue_bytes = 0;

@@ -54,7 +54,9 @@ budget_used(const CdcSubscription *sub)
 	while (old < budget.n && budget.times[old] < since)
 		old++;
 	budget.n -= old;
-	memmove(budget.times, budget.times + old, budget.n * sizeof(TimestampTz));
+	/* before the first error there is no array */
+	if (old > 0)
+		memmove(budget.times, budget.times + old, budget.n * sizeof(TimestampTz));
 	return budget.n;
 }
 
