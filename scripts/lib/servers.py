@@ -197,19 +197,23 @@ class Connect(Server):
 class Postgres(Server):
     """A PostgreSQL server: trusted through its socket, which only its owner can reach; with passwords on 127.0.0.1."""
 
-    def __init__(self, name, directory, bindir, **settings):
+    def __init__(self, name, directory, bindir, bring=None, **settings):
+        """bring(path): makes the data directory from another server's, in place of initdb."""
         super().__init__(name, directory)
         self.bin, self.port = bindir, free_port()
         self.data, self.socket = os.path.join(directory, "data"), os.path.join(directory, "s")
-        self.password = secrets.token_urlsafe(12)
         user.make_dir(self.socket, mode=0o700)
-        password_file = user.write_file(os.path.join(directory, "password"), self.password + "\n", mode=0o600)
-        self.command([os.path.join(bindir, "initdb"), "-D", self.data, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
-                      "--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password_file}"])
-        os.unlink(password_file)
+        (bring or self.initialize)(self.data)
         # a crash of the machine loses a temporary server anyway, so it need not sync; a crash of the server loses nothing
         self.configure(port=self.port, listen_addresses="127.0.0.1", unix_socket_directories=self.socket, fsync="off",
                        log_line_prefix="%m [%p] %b ", **settings)
+
+    def initialize(self, data):
+        self.password = secrets.token_urlsafe(12)
+        password_file = user.write_file(os.path.join(self.dir, "password"), self.password + "\n", mode=0o600)
+        self.command([os.path.join(self.bin, "initdb"), "-D", data, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
+                      "--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={password_file}"])
+        os.unlink(password_file)
 
     def configure(self, **settings):
         with open(os.path.join(self.data, "postgresql.conf"), "a") as f:

@@ -85,6 +85,23 @@ class Tally:
         return f"{self.passed} passed, {len(self.failures)} failed, {len(self.skips)} skipped"
 
 
+class Part(Tally):
+    """What part of a ladder counts, for the whole, with a prefix before its names."""
+
+    def __init__(self, whole, prefix):
+        super().__init__()
+        self._whole, self._prefix = whole, prefix
+
+    def ok(self, count=1):
+        self._whole.ok(count)
+
+    def fail(self, name, detail=""):
+        self._whole.fail(self._prefix + name, detail)
+
+    def skip(self, name, reason):
+        self._whole.skip(self._prefix + name, reason)
+
+
 def failed_lines(text):
     """Of a TAP stream, the failed tests with the comments around them."""
     return "\n".join(line for line in text.splitlines() if line.startswith(("not ok", "#")))
