@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Kafka, Kafka Connect and Debezium from Maven, in the versions of pom.xml, checked against jars.sha256.
 
-  jars.py               brings what is missing and prints the directory (libs/ and plugins/ in it)
-  jars.py --write-sums  makes jars.sha256 anew from what Maven brings, after a change of pom.xml
+  jars.py [scram]               brings what is missing and prints the directory (libs/ and plugins/ in it)
+  jars.py --write-sums [scram]  makes jars.sha256 anew from what Maven brings, after a change of pom.xml
+
+scram: the older broker of scram.xml and scram.sha256, where old librdkafka can log in by SCRAM.
 
 The cache is $CDC_SINK_CACHE, else $XDG_CACHE_HOME/cdc_sink, else ~/.cache/cdc_sink.
 """
@@ -19,8 +21,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from say import Failure, Step, say  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-POM = os.path.join(HERE, "pom.xml")
-SUMS = os.path.join(HERE, "jars.sha256")
+# name -> (what Maven is asked for, the sums of what it must bring, what that is)
+SETS = {"pipeline": ("pom.xml", "jars.sha256", "Kafka, Connect and Debezium with Maven (about 80 MB)"),
+        "scram": ("scram.xml", "scram.sha256", "an older Kafka with Maven (about 45 MB)")}
 GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 
 
@@ -40,13 +43,17 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def bring(into):
-    """Has Maven copy every artifact of pom.xml into a directory."""
+def described(name, part):
+    return os.path.join(HERE, SETS[name][part])
+
+
+def bring(name, into):
+    """Has Maven copy every artifact of a set into a directory."""
     if not shutil.which("mvn"):
         raise Failure("Maven is needed to bring Kafka and Debezium: install the package maven")
-    command = ["mvn", "-B", "-f", POM, GOAL, f"-DoutputDirectory={into}", "-DincludeScope=runtime"]
+    command = ["mvn", "-B", "-f", described(name, 0), GOAL, f"-DoutputDirectory={into}", "-DincludeScope=runtime"]
     last, count = [], 0
-    with Step("bring Kafka, Connect and Debezium with Maven (about 80 MB)") as step:
+    with Step("bring " + SETS[name][2]) as step:
         p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for line in p.stdout:
             last = (last + [line])[-30:]
@@ -54,28 +61,28 @@ def bring(into):
                 count += 1
                 # the file's name only: "Downloaded from central: <url> (size)"
                 words = line.split()
-                name = next((w.rsplit("/", 1)[-1] for w in words if "/" in w), "")
-                step.note(f"({count} files, {name})")
+                file = next((w.rsplit("/", 1)[-1] for w in words if "/" in w), "")
+                step.note(f"({count} files, {file})")
         if p.wait() != 0:
             raise Failure("Maven failed:\n" + "".join(last))
 
 
-def read_sums():
-    with open(SUMS) as f:
-        return {name: digest for digest, name in (line.split() for line in f if line.strip())}
+def read_sums(name):
+    with open(described(name, 1)) as f:
+        return {file: digest for digest, file in (line.split() for line in f if line.strip())}
 
 
-def verify(directory):
+def verify(name, directory):
     """Every file must be listed with its sum, and every listed file must be there."""
-    want = read_sums()
+    want, sums = read_sums(name), "scripts/lib/" + SETS[name][1]
     have = set(os.listdir(directory))
-    for name in sorted(have | set(want)):
-        if name not in want:
-            raise Failure(f"{name} is not listed in scripts/lib/jars.sha256")
-        if name not in have:
-            raise Failure(f"Maven did not bring {name}, which scripts/lib/jars.sha256 lists")
-        if sha256(os.path.join(directory, name)) != want[name]:
-            raise Failure(f"checksum of {name} differs from scripts/lib/jars.sha256")
+    for file in sorted(have | set(want)):
+        if file not in want:
+            raise Failure(f"{file} is not listed in {sums}")
+        if file not in have:
+            raise Failure(f"Maven did not bring {file}, which {sums} lists")
+        if sha256(os.path.join(directory, file)) != want[file]:
+            raise Failure(f"checksum of {file} differs from {sums}")
 
 
 def unpack(stage, into):
@@ -93,43 +100,44 @@ def unpack(stage, into):
                 archive.extractall(plugins)
 
 
-def ensure():
+def ensure(name="pipeline"):
     """The directory with libs/ and plugins/; brings them when they are not cached yet. Safe to run several times at once."""
     root = cache_root()
     os.makedirs(root, exist_ok=True)
     # the list of sums names the versions: another list, another directory
-    final = os.path.join(root, "pipeline-" + sha256(SUMS)[:12])
+    final = os.path.join(root, f"{name}-" + sha256(described(name, 1))[:12])
     with open(os.path.join(root, "lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.isdir(final):
             with tempfile.TemporaryDirectory(dir=root, prefix="stage-") as work:
                 stage, ready = os.path.join(work, "stage"), os.path.join(work, "ready")
-                bring(stage)
-                verify(stage)
+                bring(name, stage)
+                verify(name, stage)
                 unpack(stage, ready)
                 os.chmod(ready, 0o755)
                 os.rename(ready, final)
     return final
 
 
-def write_sums():
+def write_sums(name="pipeline"):
     with tempfile.TemporaryDirectory() as stage:
-        bring(stage)
+        bring(name, stage)
         lines = [f"{sha256(os.path.join(stage, n))}  {n}\n" for n in sorted(os.listdir(stage))]
-    with open(SUMS, "w") as f:
+    with open(described(name, 1), "w") as f:
         f.writelines(lines)
-    say(f"{len(lines)} sums written to {SUMS}")
+    say(f"{len(lines)} sums written to {described(name, 1)}")
 
 
 if __name__ == "__main__":
     try:
-        if sys.argv[1:] == ["--write-sums"]:
-            write_sums()
-        elif not sys.argv[1:]:
-            out, sys.stdout = sys.stdout, sys.stderr  # progress aside: standard output is the answer
-            path = ensure()
-            print(path, file=out)
-        else:
+        names = [word for word in sys.argv[1:] if word != "--write-sums"]
+        if len(names) > 1 or not set(names) <= set(SETS):
             sys.exit(__doc__)
+        if "--write-sums" in sys.argv[1:]:
+            write_sums(*names)
+        else:
+            out, sys.stdout = sys.stdout, sys.stderr  # progress aside: standard output is the answer
+            path = ensure(*names)
+            print(path, file=out)
     except Failure as e:
         sys.exit(f"jars.py: {e}")

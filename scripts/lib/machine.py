@@ -86,8 +86,23 @@ def install_packages(for_tests=False, kafka=True):
         return
     missing = missing_packages(names)
     wanted = missing_packages(wanted)
-    if not missing and not known_packages(wanted):
-        return
+    if missing or known_packages(wanted):
+        apt_install(missing, wanted)
+
+
+def bring_packages(names):
+    """Installs what is missing for a rung that can be left out; False when that cannot be."""
+    missing = missing_packages(names)
+    try:
+        if missing:
+            apt_install(missing, [])
+    except (Failure, OSError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def apt_install(missing, wanted):
+    """Installs packages, and of those wanted the ones that are known."""
     sudo = [] if os.geteuid() == 0 else ["sudo"]
     if sudo and not shutil.which("sudo"):
         raise Failure("as root, install: apt-get install " + " ".join(missing))

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 
+import jars
 import machine
 import user
-from say import say, tail
+from say import Failure, say, tail
 from servers import Postgres, free_port
 from tally import last_lines
 
@@ -227,12 +228,12 @@ def no_crash(ladder, name, log):
 
 
 @contextlib.contextmanager
-def running_server(ladder, name):
-    """A server of the rung's own that preloads the extension; ends with a look for crashes in its log."""
+def running_server(ladder, name, seconds=60):
+    """A server of the rung's own that preloads the extension, up within seconds; ends with a look for crashes in its log."""
     server = Postgres(f"{name} server", os.path.join(ladder.dir, name), ladder.bin, shared_preload_libraries="cdc_sink",
                       max_worker_processes=32)
     try:
-        server.start()
+        server.start(seconds)
         yield server
     finally:
         server.stop()
@@ -314,10 +315,12 @@ def perl_tap(ladder):
         out, code = ladder.run(["make", "-C", "test/mockbroker"], 120, ladder.test_environment())
         ladder.tally.check("the mock broker builds", code == 0, last_lines(out))
 
+    scram = scram_broker(ladder)
+
     def one(name):
         work = user.make_dir(os.path.join(ladder.dir, "t", name[:-3]))
         env = {**ladder.test_environment(), "TESTDIR": work, "TESTDATADIR": os.path.join(work, "tmp_check"),
-               "TESTLOGDIR": os.path.join(work, "log"), "CDC_SINK_FULL": "1" if ladder.full else ""}
+               "TESTLOGDIR": os.path.join(work, "log"), "CDC_SINK_FULL": "1" if ladder.full else "", "CDC_SINK_SCRAM": scram}
         start = time.monotonic()
         out, code = ladder.run(["perl", ladder.path("test/t", name)], 1800 if ladder.full else 600, env, cwd=ladder.path("test"))
         if code != 0:
@@ -333,6 +336,15 @@ def perl_tap(ladder):
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         list(pool.map(one, names))
     return f"{len(names)} files"
+
+
+def scram_broker(ladder):
+    """Where the jars for the test of SCRAM are; "" leaves that test out."""
+    try:
+        return user.for_user(jars.ensure("scram"), "scram") if ladder.full else ""
+    except Failure as e:
+        say(f"  no older Kafka: {e}")
+        return ""
 
 
 def demo(ladder):
