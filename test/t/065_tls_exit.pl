@@ -8,9 +8,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use CdcSink::Events;
-use CdcSink::Kafka;
 use CdcSink::Node;
-use CdcSink::Process qw(source_dir wait_for work_dir);
+use CdcSink::Process qw(wait_for);
+use CdcSink::SecureKafka;
 
 my $exits = $ENV{CDC_SINK_FULL} ? 1000 : 240;
 my $workers = 4;
@@ -23,26 +23,9 @@ if (($node->psql('postgres', 'SHOW cdc_sink.debug_fail_at'))[0] != 0
 	plan skip_all => 'needs a library built with DEVELOPER=1, which has cdc_sink.debug_fail_at';
 }
 
-my $dir = work_dir('tls');
-my $script = <<'BASH';
-set -e
-. "$1/test/lib/kafka_tls.sh"
-kafka_tls_ca "$2"
-for name in server client; do kafka_tls_cert "$2" $name DNS:localhost,IP:127.0.0.1; done
-trap 'kill $KAFKA_TLS_PID; wait $KAFKA_TLS_PID' TERM
-kafka_tls_start "$2"
-touch "$2/up"
-wait $KAFKA_TLS_PID
-BASH
-{
-	local $ENV{KAFKA_LIBS} = CdcSink::Kafka::pipeline_dir() . '/libs';
-	my $kafka = CdcSink::Process->new(name => 'Kafka with TLS', log => "$dir/log", command => [ 'bash', '-c', $script, 'bash', source_dir(), $dir ]);
-	$kafka->wait_until_ready(sub { -e "$dir/up" });
-}
-my %port = slurp_file("$dir/ports") =~ /^KAFKA_TLS_(\w+)=(\d+)$/mg;
-
-my $input = join('', map { my $r = inserted({ id => $_, v => 'v' x 500 }); "$r->{key}\t$r->{value}\n" } 1 .. 5000);
-IPC::Run::run([ 'kcat', '-P', '-b', "localhost:$port{PLAINTEXT}", '-t', 'rows', '-K', "\t" ], '<', \$input) or die 'produce failed';
+my $kafka = CdcSink::SecureKafka->new;
+my $dir = $kafka->dir;
+$kafka->produce('rows', map { inserted({ id => $_, v => 'v' x 500 }) } 1 .. 5000);
 
 mkdir "$dir/secrets" or die $!;
 rename("$dir/client.key", "$dir/secrets/client.key") or die $!;
@@ -51,7 +34,7 @@ chmod(0600, glob("$dir/secrets/*"));
 $node->append_conf('postgresql.conf', "cdc_sink.secrets_directory = '$dir/secrets'");
 $node->reload;
 $node->safe_psql('postgres', <<SQL);
-CREATE SERVER kafka FOREIGN DATA WRAPPER cdc_sink OPTIONS ("bootstrap.servers" 'localhost:$port{SSL}', "security.protocol" 'SSL');
+CREATE SERVER kafka FOREIGN DATA WRAPPER cdc_sink OPTIONS ("bootstrap.servers" '@{[ $kafka->address('SSL') ]}', "security.protocol" 'SSL');
 CREATE USER MAPPING FOR CURRENT_USER SERVER kafka OPTIONS ("ssl.ca.pem_file" 'ca.crt', "ssl.certificate.pem_file" 'client.crt', "ssl.key.pem_file" 'client.key');
 SQL
 foreach my $i (1 .. $workers)
