@@ -70,6 +70,8 @@ sub set_debug_point
 	return;
 }
 
+my $retries = 'SELECT sum(retries) FROM cdc_sink.pg_stat_cdc_sink_subscription';
+
 # Workers fall at a place in the code, over and over: with records that come then, as those of before may be through.
 sub fail_at
 {
@@ -77,7 +79,14 @@ sub fail_at
 	my $log = -s $node->logfile;
 	set_debug_point($point);
 	write_records($_) foreach @tables;
-	wait_for(sub { (() = slurp_file($node->logfile, $log) =~ /stopped at debug point "$point"/g) >= 5 }, "falls at $point");
+	# the log tells of an end of a worker each time, of a batch that is tried again once a minute
+	my $before = $node->safe_psql('postgres', $retries);
+	wait_for(
+		sub {
+			my $falls = () = slurp_file($node->logfile, $log) =~ /stopped at debug point "$point"/g;
+			return $falls + $node->safe_psql('postgres', $retries) - $before >= 5;
+		},
+		"falls at $point");
 	return;
 }
 
