@@ -212,7 +212,7 @@ my $bad = 0;
 foreach my $pid (@children) { waitpid($pid, 0); $bad++ if $? }
 is($bad, 0, "fault 62: $sessions sessions create, change, enable and drop the same subscriptions");
 my $want = sql("SELECT string_agg(subscription, ' ' ORDER BY subscription) FROM cdc_sink.subscription WHERE enabled AND subscription LIKE 'c_'");
-my $running = "SELECT coalesce(string_agg(substr(application_name, 10), ' ' ORDER BY 1), '') FROM pg_stat_activity WHERE backend_type = 'cdc_sink apply worker' AND application_name LIKE 'cdc_sink c_'";
+my $running = "SELECT coalesce(string_agg(substr(application_name, 10), ' ' ORDER BY application_name), '') FROM pg_stat_activity WHERE backend_type = 'cdc_sink apply worker' AND application_name LIKE 'cdc_sink c_'";
 ok($node->poll_query_until($db, "SELECT ($running) = '" . ($want // '') . "'"), 'fault 62: what is enabled runs, and nothing else does') or diag(sql($running) . " instead of $want");
 sql("SELECT cdc_sink.drop_subscription(subscription) FROM cdc_sink.subscription WHERE subscription LIKE 'c_'");
 wait_for_workers($node, $db, 2);
