@@ -9,7 +9,7 @@ PGFILEDESC = "cdc_sink - Kafka consumer for Debezium topics inside PostgreSQL"
 OBJS = \
 	src/guc.o src/options.o src/brokers.o src/properties.o src/errors.o src/source_settings.o \
 	src/shmem.o src/report.o src/batch.o src/json.o src/order.o \
-	src/notify.o src/launch_check.o src/launch_process.o src/kafka_conf.o src/kafka_open.o src/kafka.o src/kafka_ask.o src/kafka_commit.o src/kafka_produce.o src/kafka_trouble.o src/partition.o \
+	src/notify.o src/launch_check.o src/launch_process.o src/kafka_conf.o src/kafka_open.o src/kafka.o src/kafka_ask.o src/kafka_commit.o src/kafka_produce.o src/kafka_trouble.o src/anchor.o src/partition.o \
 	src/decode_schema.o src/decode_read.o src/decode_source.o src/decode_rows.o src/decode_flat.o \
 	src/decode_cloudevent.o src/decode_control.o src/decode_debezium.o \
 	src/convert_text.o src/convert_codec.o src/convert_calendar.o \
@@ -22,12 +22,12 @@ OBJS = \
 	src/sqlargs.o src/route.o src/segment.o src/key_change.o src/coalesce.o src/apply_sql.o src/native.o src/apply_upsert.o src/apply_append.o \
 	src/apply.o \
 	src/hold.o src/gate.o src/policy.o src/settle.o src/attempt.o src/pipeline.o \
-	src/consumer.o src/consumer_topics.o src/consumer_status.o src/consumer_group.o src/publisher.o src/worker.o src/run_batches.o src/launcher.o src/scan.o src/wait.o src/oneshot.o src/oneshot_jobs.o src/oneshot_peek.o src/oneshot_sql.o src/oneshot_main.o src/server.o src/sqlfuncs_subscription.o src/sqlfuncs_mapping.o src/sqlfuncs_position.o src/sqlfuncs_deadletter.o src/stats.o \
+	src/consumer.o src/consumer_anchor.o src/consumer_lost.o src/consumer_topics.o src/consumer_status.o src/consumer_group.o src/publisher.o src/worker.o src/run_batches.o src/launcher.o src/scan.o src/wait.o src/oneshot.o src/oneshot_jobs.o src/oneshot_peek.o src/oneshot_sql.o src/oneshot_main.o src/server.o src/sqlfuncs_subscription.o src/sqlfuncs_mapping.o src/sqlfuncs_position.o src/sqlfuncs_deadletter.o src/stats.o \
 	src/testfuncs.o src/testfeed.o \
 	src/cdc_sink.o
 
 # pg_regress; one name a file of sql/
-REGRESS += surface_subscription surface_mapping surface_views
+REGRESS += surface_subscription surface_mapping surface_views position_anchor
 REGRESS += deadletter_policy deadletter_retry
 REGRESS += convert_text convert_number convert_time convert_binary convert_array convert_geo convert_placeholder
 

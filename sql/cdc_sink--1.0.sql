@@ -208,7 +208,7 @@ COMMENT ON COLUMN cdc_sink.position.next_offset IS 'offset of the next record to
 COMMENT ON COLUMN cdc_sink.position.generation IS 'run of the worker that may move the position';
 COMMENT ON COLUMN cdc_sink.position.skip_offset IS 'offset of the record that will be skipped when it is reached; NULL: none';
 COMMENT ON COLUMN cdc_sink.position.skip_note IS 'note of the one who asked for the skip';
-COMMENT ON COLUMN cdc_sink.position.anchor_offset IS 'offset of the last record applied, by which a topic that was created anew is told; NULL: none';
+COMMENT ON COLUMN cdc_sink.position.anchor_offset IS 'offset of the last record applied or passed over, by which a topic that was created anew is told; NULL: none';
 COMMENT ON COLUMN cdc_sink.position.anchor_hash IS 'fingerprint of the record at anchor_offset';
 COMMENT ON COLUMN cdc_sink.position.anchor_ts IS 'time of the record at anchor_offset, ms since 1970';
 COMMENT ON COLUMN cdc_sink.position.cluster_id IS 'identifier of the Kafka cluster that the offset belongs to';
@@ -371,7 +371,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'cdc_sink_set_position'
 LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION cdc_sink.set_position(name, text, integer, text) IS
-'Sets where partitions go on: earliest, latest, an offset, +n or -n records, or an ISO time-stamp. topic or partition NULL: all. Errors: 55000 the subscription is enabled or a worker is attached; 22023 no such position, or outside what the topic holds; 42704 no such subscription, or the topic is not mapped; 42501 not a member of the owner; 08 the brokers could not be asked.';
+'Sets where partitions go on: earliest, latest, an offset, +n or -n records, or an ISO time-stamp. topic or partition NULL: all. Accepts the topic and the cluster that are there now: the record before the new position is not looked for. Errors: 55000 the subscription is enabled or a worker is attached; 22023 no such position, or outside what the topic holds; 42704 no such subscription, or the topic is not mapped; 42501 not a member of the owner; 08 the brokers could not be asked.';
 
 CREATE FUNCTION cdc_sink.skip_record(subscription name, topic text, partition integer,
 	"offset" bigint, note text DEFAULT NULL)
@@ -447,7 +447,8 @@ CREATE FUNCTION cdc_sink.pg_stat_get_cdc_sink_partition(
 	OUT subid bigint, OUT topic text, OUT partition integer, OUT pid integer,
 	OUT state text, OUT state_reason text, OUT hint text, OUT next_offset bigint,
 	OUT low_watermark bigint, OUT end_offset bigint,
-	OUT watermark_time timestamptz, OUT last_ts timestamptz)
+	OUT watermark_time timestamptz, OUT last_ts timestamptz,
+	OUT retention_ms bigint, OUT anchor text)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'cdc_sink_pg_stat_get_cdc_sink_partition'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
@@ -505,12 +506,15 @@ SELECT k.subscription,
 				   THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) k.last_ts
 				   WHEN k.last_ts IS NOT NULL THEN '0'::interval END
 		 WHEN k.lag_records OPERATOR(pg_catalog.=) 0 THEN '0'::interval
-	END AS lag_interval
+	END AS lag_interval,
+	k.next_offset OPERATOR(pg_catalog.-) k.low_watermark AS retention_headroom,
+	k.retention_ms OPERATOR(pg_catalog.*) '1 millisecond'::interval AS retention_interval,
+	k.anchor
 FROM (
 	-- a worker that has not seen yet that it is enabled counts as starting
 	SELECT s.subscription, r.topic, r.partition, r.pid,
 		NULLIF(r.state, 'disabled') AS state, r.state_reason, r.hint, r.next_offset, r.low_watermark, r.end_offset,
-		r.watermark_time, r.last_ts,
+		r.watermark_time, r.last_ts, r.retention_ms, r.anchor,
 		CASE WHEN r.end_offset OPERATOR(pg_catalog.>) r.next_offset
 			 THEN r.end_offset OPERATOR(pg_catalog.-) r.next_offset
 			 WHEN r.end_offset IS NOT NULL AND r.next_offset IS NOT NULL THEN 0
@@ -533,7 +537,7 @@ FROM (
 			COALESCE(t.partition, w.partition) AS partition,
 			COALESCE(t.next_offset, w.next_offset) AS next_offset,
 			w.pid, w.state, w.state_reason, w.hint, w.low_watermark,
-			w.end_offset, w.watermark_time, w.last_ts
+			w.end_offset, w.watermark_time, w.last_ts, w.retention_ms, w.anchor
 		FROM (SELECT s2.id AS subid, p.topic, p.partition, p.next_offset
 			  FROM cdc_sink.position AS p
 			  JOIN cdc_sink.subscription AS s2
@@ -552,7 +556,7 @@ FROM (
 		AND m.topic OPERATOR(pg_catalog.=) r.topic
 ) AS k;
 
-COMMENT ON VIEW cdc_sink.pg_stat_cdc_sink_partition IS 'Each partition of each subscription: what it does, how far it is, how far behind';
+COMMENT ON VIEW cdc_sink.pg_stat_cdc_sink_partition IS 'Each partition of each subscription: what it does, how far it is, how far behind, and how far from what retention removes. Where a partition is behind and retention_headroom is less than a tenth of its log, hint and the log of the server warn.';
 COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.subscription IS 'name of the subscription';
 COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.topic IS 'Kafka topic';
 COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.partition IS 'partition of the topic';
@@ -566,6 +570,9 @@ COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.end_offset IS 'last stable
 COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.watermark_time IS 'when the worker learned the watermarks';
 COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.lag_records IS 'offsets between next_offset and end_offset, gaps included';
 COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.lag_interval IS 'age of the last applied record while there are more; 0 at the end; NULL: unknown';
+COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.retention_headroom IS 'offsets between low_watermark and next_offset; below 0: so many are gone that were not applied';
+COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.retention_interval IS 'time until low_watermark reaches next_offset, if that stood still and low_watermark rose as it has since the worker started; NULL: it has not risen';
+COMMENT ON COLUMN cdc_sink.pg_stat_cdc_sink_partition.anchor IS 'what the last look at the record before next_offset has shown: verified, it is the one that was applied; unverified, it is not in the log any more; checking; NULL: none is known';
 
 CREATE VIEW cdc_sink.pg_stat_cdc_sink_subscription WITH (security_barrier) AS
 SELECT k.subscription,

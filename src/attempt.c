@@ -220,7 +220,10 @@ store_positions(CdcAttempt *attempt)
 		CdcOutcome *outcome = &attempt->outcomes[attempt->records[i]->part];
 
 		if (!cdc_attempt_stays(attempt, i))
-			outcome->next_offset = attempt->records[i]->offset + 1;
+		{
+			outcome->last = attempt->records[i];
+			outcome->next_offset = outcome->last->offset + 1;
+		}
 	}
 	for (int p = 0; p < pipeline->nparts; p++)
 	{
@@ -235,8 +238,15 @@ store_positions(CdcAttempt *attempt)
 		else if (whole_backlog(outcome, part))
 			outcome->next_offset = part->read_offset;
 		if (outcome->next_offset > part->next_offset)
+		{
+			/* one fingerprint a partition, not one a record */
+			if (outcome->last)
+				cdc_anchor_make(&outcome->anchor, outcome->last);
 			cdc_position_store(pipeline->subscription->name, part,
-							   pipeline->generation, outcome->next_offset);
+							   pipeline->generation, outcome->next_offset,
+							   &outcome->anchor,
+							   part->cluster_id ? part->cluster_id : pipeline->cluster_id);
+		}
 		else
 			outcome->next_offset = part->next_offset;
 	}
@@ -264,6 +274,7 @@ begin_outcomes(CdcAttempt *attempt)
 	{
 		attempt->outcomes[p].next_offset = attempt->pipeline->parts[p]->next_offset;
 		attempt->outcomes[p].last_offset = -1;
+		attempt->outcomes[p].anchor = attempt->pipeline->parts[p]->anchor;
 	}
 	for (int i = 0; i < attempt->nrecords; i++)
 		attempt->outcomes[attempt->records[i]->part].last_offset = attempt->records[i]->offset;

@@ -22,6 +22,8 @@ typedef struct CdcOutcome
 	int			event;
 	CdcFailure *failure;
 	int64		next_offset;	/* what the position becomes */
+	const CdcRecord *last;		/* before it, of this attempt; NULL: none */
+	CdcAnchor	anchor;			/* stored with it */
 } CdcOutcome;
 
 typedef struct CdcAttempt

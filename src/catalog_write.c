@@ -363,6 +363,25 @@ cdc_catalog_delete_positions(const CdcSubscriptionRow *subscription,
 }
 
 void
+cdc_catalog_delete_partitions(const CdcSubscriptionRow *subscription,
+							  const char *topic, int32 first)
+{
+	static CdcStatement statement = {
+		.sql = "DELETE FROM cdc_sink.position"
+		" WHERE subscription OPERATOR(pg_catalog.=) $1"
+		" AND topic OPERATOR(pg_catalog.=) $2"
+		" AND partition OPERATOR(pg_catalog.>=) $3",
+		.nargs = 3, .types = {NAMEOID, TEXTOID, INT4OID}
+	};
+	Datum		values[3];
+
+	values[0] = NameGetDatum(&subscription->name);
+	values[1] = CStringGetTextDatum(topic);
+	values[2] = Int32GetDatum(first);
+	run(&statement, values, NULL);
+}
+
+void
 cdc_catalog_set_position(const CdcSubscriptionRow *subscription,
 						 const CdcPositionRow *row)
 {
@@ -374,7 +393,7 @@ cdc_catalog_set_position(const CdcSubscriptionRow *subscription,
 		" ON CONFLICT (subscription, topic, partition) DO UPDATE SET"
 		" next_offset = EXCLUDED.next_offset,"
 		" generation = EXCLUDED.generation, anchor_offset = NULL,"
-		" anchor_hash = NULL, anchor_ts = NULL",
+		" anchor_hash = NULL, anchor_ts = NULL, cluster_id = NULL",
 		.nargs = 4, .types = {NAMEOID, TEXTOID, INT4OID, INT8OID}
 	};
 	Datum		values[4];

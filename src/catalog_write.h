@@ -80,9 +80,13 @@ extern int	cdc_catalog_positions(const CdcSubscriptionRow *subscription,
 								  CdcPositionRow **rows);
 extern void cdc_catalog_delete_positions(const CdcSubscriptionRow *subscription,
 										 const char *topic);
+/* Deletes those of the partitions of a topic from first on. */
+extern void cdc_catalog_delete_partitions(const CdcSubscriptionRow *subscription,
+										  const char *topic, int32 first);
 /*
  * Sets a position, creating its row.  Takes the row from whatever worker had
- * it, and forgets the anchor: the record before the new place is not known.
+ * it, and forgets anchor and cluster: the record before the new place is not
+ * known, and whatever cluster is there now is accepted.
  */
 extern void cdc_catalog_set_position(const CdcSubscriptionRow *subscription,
 									 const CdcPositionRow *row);

@@ -18,9 +18,9 @@
 #include "consumer.h"
 #include "guc.h"
 #include "oneshot.h"
-#include "position.h"
 
 #define ENDS_MS				1000
+#define WATCH_MS			50
 #define ENDS_IDLE_MS		10000
 #define ENDS_ACTIVE_US		INT64CONST(60000000)
 /* while a broker fails: only an answer tells that it is back */
@@ -133,6 +133,7 @@ take_client(CdcConsumer *consumer, CdcConsumer *old, CdcKafkaConfig *config)
 	{
 		unassign_all(old);
 		consumer->kafka = old->kafka;
+		consumer->request_asked = old->request_asked;
 		consumer->request_served = old->request_served;
 		old->kafka = NULL;
 		return;
@@ -226,7 +227,8 @@ cdc_consumer_open(int64 subid, int worker_no, int nworkers,
 static bool
 is_wanted(const CdcPartition *part)
 {
-	if (part->stale || part->disabled || part->mode == CDC_PARTITION_STOPPED)
+	if (part->stale || part->disabled || part->mode == CDC_PARTITION_STOPPED ||
+		part->loss || part->gone_since != 0 || part->waits)
 		return false;
 	/* what is held back must not fill the memory */
 	return part->queue_bytes < (int64) cdc_guc_memory_limit * 1024 / 4;
@@ -243,85 +245,26 @@ cdc_consumer_assign(CdcConsumer *consumer)
 	for (int i = 0; i < pipeline->nparts; i++)
 	{
 		CdcPartition *part = pipeline->parts[i];
-		CdcTopicPartition tp = {part->topic, part->partition, part->index,
-		part->read_offset, 0};
+		CdcTopicPartition tp = {part->topic, part->partition, part->index, 0, 0};
 
 		if (is_wanted(part) == part->assigned)
 			continue;
 		if (part->assigned)
+		{
 			cdc_kafka_remove(consumer->kafka, &tp, 1);
+			if (part->loss == NULL)
+				part->check = CDC_CHECK_NONE;
+		}
 		else
+		{
+			tp.offset = cdc_consumer_begin_check(consumer, part);
 			add[nadd++] = tp;
+		}
 		part->assigned = !part->assigned;
 	}
 	if (nadd > 0)
 		cdc_kafka_add(consumer->kafka, add, nadd);
 	pfree(add);
-}
-
-/* Stops a partition at its position for something that the broker said. */
-static void
-stop_by_broker(CdcConsumer *consumer, CdcPartition *part, const char *reason,
-			   const char *message, const char *hint)
-{
-	CdcRecord	record = {.topic = part->topic, .partition = part->partition,
-		.part = part->index, .offset = part->next_offset};
-	CdcFailure	failure = {.class = CDC_ERROR_DATA,
-		.sqlstate = ERRCODE_INVALID_PARAMETER_VALUE, .culprit = -1,
-		.reason = reason, .message = unconstify(char *, message),
-		.hint = unconstify(char *, hint)};
-
-	cdc_pipeline_stop(consumer->pipeline, part, &record, &failure);
-}
-
-/* A position that the log does not hold: reset as the option says, or stop. */
-static void
-out_of_range(CdcConsumer *consumer, CdcPartition *part)
-{
-	CdcTopicPartition low = {part->topic, part->partition, 0, 0, 0};
-	CdcTopicPartition end = low;
-	bool		known = cdc_kafka_offsets(consumer->kafka, &low, 1, CDC_OFFSET_BEGINNING, 2000) &&
-		cdc_kafka_offsets(consumer->kafka, &end, 1, CDC_OFFSET_END, 2000);
-
-	if (known && part->next_offset >= low.offset && part->next_offset <= end.offset &&
-		part->read_offset == part->next_offset)
-	{
-		/* the log has it after all: ask again for it */
-		cdc_partition_rewind(part);
-		part->assigned = false;
-		return;
-	}
-	if (known && consumer->subscription->options.out_of_range_earliest)
-	{
-		StartTransactionCommand();
-		cdc_position_store(consumer->subscription->name, part,
-						   consumer->pipeline->generation, low.offset);
-		CommitTransactionCommand();
-		MemoryContextSwitchTo(TopMemoryContext);
-		ereport(LOG,
-				(errmsg("partition %d of topic \"%s\" goes on at its earliest offset " INT64_FORMAT " instead of " INT64_FORMAT,
-						part->partition, part->topic, low.offset, part->next_offset)));
-		part->next_offset = low.offset;
-		if (part->skip_offset < low.offset)
-			part->skip_offset = -1;
-	}
-	else
-	{
-		char	   *message = psprintf("offset " INT64_FORMAT " is not in the log", part->next_offset);
-		char	   *hint = psprintf("Disable the subscription, read the table again or accept the loss, and call cdc_sink.set_position(%s, %s, %d, 'earliest').",
-									quote_literal_cstr(consumer->subscription->name),
-									quote_literal_cstr(part->topic), part->partition);
-
-		if (known)
-			message = psprintf("%s, which holds " INT64_FORMAT " to " INT64_FORMAT "; " INT64_FORMAT " offsets are gone",
-							   message, low.offset, end.offset,
-							   Max(low.offset - part->next_offset, 0));
-		stop_by_broker(consumer, part, "offset_out_of_range", message, hint);
-		pfree(message);
-		pfree(hint);
-	}
-	cdc_partition_rewind(part);
-	part->assigned = false;
 }
 
 /* An event that is no record. */
@@ -335,27 +278,29 @@ handle_event(CdcConsumer *consumer, const CdcKafkaEvent *event)
 	switch (event->type)
 	{
 		case CDC_KAFKA_EOF:
+			if (part && part->check != CDC_CHECK_NONE &&
+				!cdc_consumer_check_eof(consumer, part, event->offset))
+				break;
 			cdc_pipeline_eof(pipeline, event->part, event->offset);
 			if (part)
 				part->reason[0] = '\0';
 			break;
 		case CDC_KAFKA_OUT_OF_RANGE:
-			if (part && part->mode != CDC_PARTITION_STOPPED)
-				out_of_range(consumer, part);
+			if (part)
+				cdc_consumer_lose_range(consumer, part);
 			break;
 		case CDC_KAFKA_PARTITION_ERROR:
-			if (part && part->mode != CDC_PARTITION_STOPPED && !event->transient)
-			{
-				/* the client has halted it, too */
-				stop_by_broker(consumer, part, event->reason, event->message,
-							   "See to the topic at the broker; cdc_sink.set_position passes what is lost.");
-				cdc_partition_rewind(part);
-			}
+			/* the client has halted it, too */
+			if (part && !event->transient)
+				cdc_consumer_lose(consumer, part, event->reason, event->message,
+								  "See to the topic at the broker; cdc_sink.set_position passes what is lost.");
 			else if (part && part->mode == CDC_PARTITION_ACTIVE)
 			{
 				strlcpy(part->reason, event->reason, sizeof(part->reason));
 				strlcpy(part->hint, event->message, sizeof(part->hint));
 			}
+			if (part && event->transient)
+				cdc_consumer_recheck(consumer, part);
 			consumer->next_metadata = 0;
 			break;
 		case CDC_KAFKA_ERROR:	/* cdc_kafka_status tells */
@@ -363,6 +308,22 @@ handle_event(CdcConsumer *consumer, const CdcKafkaEvent *event)
 		case CDC_KAFKA_NONE:
 			break;
 	}
+}
+
+/* cdc_consumer_tend: see consumer.h. */
+void
+cdc_consumer_tend(CdcConsumer *consumer)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now >= consumer->next_watch)
+	{
+		(void) cdc_consumer_watch(consumer);
+		cdc_consumer_look_at_siblings(consumer);
+		consumer->next_watch = TimestampTzPlusMilliseconds(now, WATCH_MS);
+	}
+	cdc_consumer_settle_losses(consumer);
+	cdc_consumer_assign(consumer);
 }
 
 /* Is the open batch older than batch_interval_ms? */
@@ -387,6 +348,13 @@ cdc_consumer_pull(CdcConsumer *consumer)
 		CdcKafkaEventType type = cdc_kafka_poll(consumer->kafka, &pipeline->arena,
 												&event);
 
+		/* what came since is of a new connection, and is asked for again */
+		if (event.outage)
+		{
+			cdc_consumer_recheck_all(consumer);
+			if (type == CDC_KAFKA_RECORD || type == CDC_KAFKA_EOF)
+				continue;
+		}
 		if (type == CDC_KAFKA_NONE)
 			break;
 		if (type == CDC_KAFKA_RECORD)
@@ -394,6 +362,9 @@ cdc_consumer_pull(CdcConsumer *consumer)
 			CdcPartition *part = pipeline->parts[event.record.part];
 
 			event.record.topic = part->topic;
+			if (part->check != CDC_CHECK_NONE &&
+				!cdc_consumer_check_record(consumer, part, &event.record))
+				continue;
 			if (part->mode == CDC_PARTITION_ACTIVE)
 				part->reason[0] = '\0';
 			cdc_pipeline_put(pipeline, &event.record);
@@ -410,12 +381,35 @@ cdc_consumer_pull(CdcConsumer *consumer)
 	}
 }
 
+/*
+ * Asks where the logs begin that nobody reads, for retention goes on there,
+ * too.  Each answer to a fetch tells it of the others.
+ */
+static void
+learn_beginnings(CdcConsumer *consumer)
+{
+	CdcPipeline *pipeline = consumer->pipeline;
+	CdcTopicPartition *low = palloc(pipeline->nparts * sizeof(CdcTopicPartition));
+	int			n = 0;
+
+	for (int i = 0; i < pipeline->nparts; i++)
+		if (!pipeline->parts[i]->assigned && pipeline->parts[i]->gone_since == 0)
+			low[n++] = (CdcTopicPartition) {pipeline->parts[i]->topic,
+		pipeline->parts[i]->partition, i, 0, 0};
+	if (cdc_kafka_offsets(consumer->kafka, low, n, CDC_OFFSET_BEGINNING, 500))
+		for (int i = 0; i < n; i++)
+			if (low[i].error == 0)
+				cdc_consumer_note_low(pipeline->parts[low[i].part], low[i].offset);
+	pfree(low);
+}
+
 /* cdc_consumer_learn_ends: see consumer.h. */
 bool
 cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 {
 	CdcPipeline *pipeline = consumer->pipeline;
 	CdcTopicPartition *ends;
+	int			n = 0;
 	TimestampTz time = GetCurrentTimestamp();
 	bool		answered;
 	bool		failed;
@@ -446,25 +440,33 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 	consumer->ends_asked = time;
 	ends = palloc(pipeline->nparts * sizeof(CdcTopicPartition));
 	for (int i = 0; i < pipeline->nparts; i++)
-		ends[i] = (CdcTopicPartition) {pipeline->parts[i]->topic,
+		if (pipeline->parts[i]->gone_since == 0)
+			ends[n++] = (CdcTopicPartition) {pipeline->parts[i]->topic,
 		pipeline->parts[i]->partition, i, 0, 0};
-	answered = cdc_kafka_offsets(consumer->kafka, ends, pipeline->nparts,
+	answered = cdc_kafka_offsets(consumer->kafka, ends, n,
 								 CDC_OFFSET_END, now ? QUESTION_MS : 500);
 	if (answered)
 	{
 		pipeline->ends_serial++;
 		consumer->ends_time = GetCurrentTimestamp();
-		for (int i = 0; i < pipeline->nparts; i++)
+		for (int i = 0; i < n; i++)
+		{
+			CdcPartition *part = pipeline->parts[ends[i].part];
+
 			if (ends[i].error == 0)
 			{
-				pipeline->parts[i]->end_offset = ends[i].offset;
-				pipeline->parts[i]->end_serial = pipeline->ends_serial;
+				part->end_offset = ends[i].offset;
+				part->end_serial = pipeline->ends_serial;
+				if (ends[i].offset < part->read_offset && !part->disabled)
+					cdc_consumer_lose_range(consumer, part);
 			}
 			else
 				answered = false;
+		}
 		cdc_pipeline_ends_learned(pipeline);
 		if (answered)
 			cdc_kafka_all_answered(consumer->kafka);
+		learn_beginnings(consumer);
 	}
 	else
 		consumer->next_ends = TimestampTzPlusMilliseconds(time, 5 * ENDS_MS);

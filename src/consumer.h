@@ -20,6 +20,10 @@ typedef struct CdcTopicState
 {
 	const char *topic;			/* of the subscription's mapping */
 	int32		npartitions;	/* as last seen; 0: missing or not readable */
+	int32		seen;			/* how many it had when last looked at */
+	bool		claimed;		/* its stored positions were taken */
+	int			nanchored;		/* partitions whose log can be recognised, */
+	int32	   *anchored;		/* whoever consumes them */
 	bool		met;			/* the table knows that we looked for it */
 	char		reason[CDC_REASON_LEN]; /* why there is none */
 } CdcTopicState;
@@ -85,6 +89,9 @@ typedef struct CdcConsumer
 	TimestampTz next_ends;
 	TimestampTz ends_asked;		/* when they were last asked for */
 	TimestampTz ends_time;		/* when ends were last learned; 0: never */
+	TimestampTz next_watch;
+	TimestampTz next_warning;	/* of retention */
+	uint64		request_asked;	/* last wait_for_catchup whose ends are known */
 	uint64		request_served; /* last wait_for_catchup that was answered */
 	CdcKafkaStatus status;
 	CdcGroup	group;
@@ -116,6 +123,8 @@ extern bool cdc_consumer_is_current(CdcConsumer *consumer, bool unreadable);
 extern bool cdc_consumer_discover(CdcConsumer *consumer, bool now);
 /* Brings the client's assignment in line with the partitions' modes. */
 extern void cdc_consumer_assign(CdcConsumer *consumer);
+/* Once a turn: looks after the logs, stops what is lost, and assigns. */
+extern void cdc_consumer_tend(CdcConsumer *consumer);
 /* Takes records from the client until its queue is empty or a batch is full. */
 extern void cdc_consumer_pull(CdcConsumer *consumer);
 /* Asks for the ends of all partitions when that is due or wanted. */
@@ -143,5 +152,67 @@ extern CdcState cdc_consumer_publish(CdcConsumer *consumer, char *reason,
 
 /* The clock was set back to now: nothing is due later than now any more. */
 extern void cdc_consumer_clock_back(CdcConsumer *consumer, TimestampTz now);
+/* A partition's log begins at low now. */
+extern void cdc_consumer_note_low(CdcPartition *part, int64 low);
+
+/* --- consumer_topics.c --- */
+
+/*
+ * Asks which cluster answers; false where it is not that of the partition,
+ * which is lost then.
+ */
+extern bool cdc_consumer_check_cluster(CdcConsumer *consumer, CdcPartition *part);
+
+/* --- consumer_lost.c --- */
+
+/*
+ * Nothing more is taken of a partition; when what was read is applied, it
+ * stops with this reason.  The first call counts.  Texts are copied.
+ */
+extern void cdc_consumer_lose(CdcConsumer *consumer, CdcPartition *part,
+							  const char *reason, const char *message,
+							  const char *hint);
+/* The same, if the log does not hold the position: that is asked then. */
+extern void cdc_consumer_lose_range(CdcConsumer *consumer, CdcPartition *part);
+/* The same for a topic that is another one than that which was read. */
+extern void cdc_consumer_lose_topic(CdcConsumer *consumer, CdcPartition *part,
+									const char *message);
+/* Stops, resets or tries again the partitions that have come so far. */
+extern void cdc_consumer_settle_losses(CdcConsumer *consumer);
+
+/* --- consumer_anchor.c --- */
+
+/*
+ * A partition is going to be assigned: what it has to show first, and the
+ * offset to begin at.
+ */
+extern int64 cdc_consumer_begin_check(CdcConsumer *consumer, CdcPartition *part);
+/* Assigns a partition anew, so that it is checked again, unless it is now. */
+extern void cdc_consumer_recheck(CdcConsumer *consumer, CdcPartition *part);
+/* Assigns all of them anew; events not taken yet are delivered again. */
+extern void cdc_consumer_recheck_all(CdcConsumer *consumer);
+/*
+ * A record, or the end of the log, of a partition whose check is not NONE:
+ * may it be taken?
+ */
+extern bool cdc_consumer_check_record(CdcConsumer *consumer, CdcPartition *part,
+									  const CdcRecord *record);
+extern bool cdc_consumer_check_eof(CdcConsumer *consumer, CdcPartition *part,
+								   int64 offset);
+/* Is any partition still being checked? */
+extern bool cdc_consumer_checking(const CdcConsumer *consumer);
+/*
+ * Lets partitions begin of which nothing is known, once those of their topic
+ * of which something is known were found to be what they were.
+ */
+extern void cdc_consumer_look_at_siblings(CdcConsumer *consumer);
+/*
+ * Looks for fetches that were answered by an error, and has the partitions
+ * concerned checked again; true where there were any.  Call it at least every
+ * CDC_WATCH_MS while partitions are assigned: less than librdkafka waits
+ * before it fetches again (fetch.error.backoff.ms).
+ */
+#define CDC_WATCH_MS 200
+extern bool cdc_consumer_watch(CdcConsumer *consumer);
 
 #endif							/* CDC_CONSUMER_H */

@@ -19,6 +19,11 @@
 /* a high watermark comes a little ahead of the records: only one that lasts
  * this long tells of an open transaction */
 #define STANDSTILL_MS 1000
+/* a partition that is behind is close to the beginning of its log where less
+ * than this part of the log lies before its position */
+#define HEADROOM_PART 10
+/* how often the server's log says so */
+#define WARNING_MS 600000
 
 /* Makes room for the published states of all partitions. */
 static void
@@ -95,6 +100,63 @@ waits_for_transaction(CdcConsumer *consumer, const CdcPartition *part,
 	return TimestampDifferenceExceeds(standstill->since, now, STANDSTILL_MS);
 }
 
+/* cdc_consumer_note_low: see consumer.h. */
+void
+cdc_consumer_note_low(CdcPartition *part, int64 low)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (part->low_first < 0 || low < part->low_watermark)
+	{
+		part->low_first = low;
+		part->low_first_time = part->low_moved = now;
+	}
+	else if (low > part->low_watermark)
+		part->low_moved = now;
+	part->low_watermark = low;
+}
+
+/*
+ * Time in ms until the log begins behind the position, if that stood still
+ * and retention went on as since the first look; -1: unknown.
+ */
+static int64
+retention_ms(const CdcPartition *part)
+{
+	int64		ms = (part->low_moved - part->low_first_time) / 1000;
+	int64		gone = part->low_watermark - part->low_first;
+
+	if (part->low_first < 0 || gone <= 0 || ms <= 0)
+		return -1;
+	return (int64) ((double) Max(part->next_offset - part->low_watermark, 0) * ms / gone);
+}
+
+/* May retention take records before they are applied? */
+static bool
+is_near_retention(const CdcPartition *part, int64 end)
+{
+	return part->low_watermark > 0 && part->next_offset < end &&
+		part->next_offset >= part->low_watermark &&
+		part->next_offset - part->low_watermark <
+		(end - part->low_watermark) / HEADROOM_PART;
+}
+
+/* Says so in the server's log, now and then. */
+static void
+warn_of_retention(CdcConsumer *consumer, const CdcPartition *part, int64 end)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < consumer->next_warning)
+		return;
+	consumer->next_warning = TimestampTzPlusMilliseconds(now, WARNING_MS);
+	ereport(LOG,
+			(errmsg("retention may overtake subscription \"%s\": partition %d of topic \"%s\" is at offset " INT64_FORMAT ", its log holds " INT64_FORMAT " to " INT64_FORMAT,
+					consumer->subscription->name, part->partition, part->topic,
+					part->next_offset, part->low_watermark, end),
+			 errhint("Raise the topic's retention, or repair what holds the partition up.")));
+}
+
 /* Is the error one of waiting rather than of failing? */
 static bool
 is_missing(const char *reason)
@@ -104,7 +166,7 @@ is_missing(const char *reason)
 
 /* Fills the state of one partition. */
 static void
-partition_status(CdcConsumer *consumer, const CdcPartition *part,
+partition_status(CdcConsumer *consumer, CdcPartition *part,
 				 TimestampTz now, CdcPartitionStatus *status)
 {
 	int64		low;
@@ -117,10 +179,18 @@ partition_status(CdcConsumer *consumer, const CdcPartition *part,
 	status->next_offset = part->next_offset;
 	status->end_offset = part->end_offset;
 	status->high_watermark = -1;
-	status->low_watermark = part->low_watermark;
 	if (cdc_kafka_watermarks(consumer->kafka, part->topic, part->partition,
-							 &low, &high) && low >= 0)
-		status->low_watermark = low;
+							 &low, &high) && part->assigned)
+		cdc_consumer_note_low(part, low);
+	status->low_watermark = part->low_watermark;
+	status->retention_ms = retention_ms(part);
+	status->anchor = part->anchor_state;
+	if (part->check == CDC_CHECK_ANCHOR || part->check == CDC_CHECK_GAP)
+		status->anchor = CDC_ANCHOR_CHECKING;
+	/* begun without one, and read without interruption since */
+	else if (part->check == CDC_CHECK_NONE && part->assigned &&
+			 part->anchor_state == CDC_ANCHOR_NONE && part->anchor.offset >= 0)
+		status->anchor = CDC_ANCHOR_VERIFIED;
 	status->end_request = consumer->request_served;
 	status->last_ts_ms = part->last_ts_ms;
 	status->mapping_disabled = part->disabled;
@@ -160,6 +230,13 @@ partition_status(CdcConsumer *consumer, const CdcPartition *part,
 		/* only where the end that was last asked for has been passed */
 		if (part->next_offset > part->end_offset)
 			status->high_watermark = high;
+	}
+	if (is_near_retention(part, Max(part->end_offset, high)))
+	{
+		warn_of_retention(consumer, part, Max(part->end_offset, high));
+		if (status->hint[0] == '\0')
+			strlcpy(status->hint, "The position is close to the beginning of the log: retention may remove records before they are applied. Raise the topic's retention, or repair what holds the partition up.",
+					sizeof(status->hint));
 	}
 }
 

@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "consumer.h"
@@ -24,6 +25,8 @@
 #define METADATA_MS			10000
 #define METADATA_MISSING_MS 500
 #define QUESTION_MS			5000
+/* metadata of another broker may be behind: a partition is gone after this */
+#define GONE_MS				5000
 
 /* Which worker of the subscription consumes a partition? */
 static bool
@@ -102,29 +105,96 @@ create_positions(CdcConsumer *consumer, CdcTopicState *topic,
 	for (int i = 0; i < topic->npartitions; i++)
 		if (!has_position(positions, npositions, topic->topic, i))
 			cdc_position_create(name, topic->topic, i,
-								later ? low[i].offset : start[i].offset);
+								later ? low[i].offset : start[i].offset,
+								consumer->pipeline->cluster_id);
 }
 
-/* Claims the partitions of a topic that are ours and adds them. */
+/* Claims a partition, if it is ours, and adds it. */
 static void
-claim_partitions(CdcConsumer *consumer, const CdcTopicState *topic)
+claim_partition(CdcConsumer *consumer, const char *topic, int32 partition)
 {
 	CdcPipeline *pipeline = consumer->pipeline;
+	CdcPosition position;
+	CdcPartition *part;
 
+	if (!is_mine(consumer, topic, partition) ||
+		cdc_pipeline_partition(pipeline, topic, partition))
+		return;
 	if (pipeline->generation == 0)
 		pipeline->generation = cdc_position_new_generation();
-	for (int i = 0; i < topic->npartitions; i++)
-	{
-		int64		next;
-		int64		skip;
+	cdc_position_claim(consumer->subscription->name, topic, partition,
+					   pipeline->generation, &position);
+	part = cdc_pipeline_add_partition(pipeline, topic, partition,
+									  position.next_offset);
+	part->skip_offset = position.skip_offset;
+	part->anchor = position.anchor;
+	part->waits = part->anchor.offset < 0 && !part->disabled;
+	if (position.cluster_id)
+		part->cluster_id = MemoryContextStrdup(pipeline->context, position.cluster_id);
+}
 
-		if (!is_mine(consumer, topic->topic, i) ||
-			cdc_pipeline_partition(pipeline, topic->topic, i))
+/* Forgets the states of partitions that a topic and its positions have no more. */
+static void
+forget_partitions(const CdcTopicState *topic, const CdcPosition *positions,
+				  int npositions)
+{
+	CdcPartitionEntry *entries = NULL;
+	int			size = 0;
+	int			n;
+
+	if (cdc_my_slot == NULL)
+		return;
+	n = cdc_partitions_copy(MyDatabaseId, cdc_my_slot->subid, &entries, &size);
+	for (int i = 0; i < n; i++)
+		if (entries[i].key.partition >= topic->npartitions &&
+			strcmp(entries[i].key.topic, topic->topic) == 0 &&
+			!has_position(positions, npositions, topic->topic,
+						  entries[i].key.partition))
+			cdc_partition_forget(topic->topic, entries[i].key.partition);
+	if (entries)
+		pfree(entries);
+}
+
+/*
+ * Claims the partitions of a topic that are ours and adds them; those that
+ * have a position and are not there any more, too, for somebody must tell.
+ */
+static void
+claim_partitions(CdcConsumer *consumer, CdcTopicState *topic,
+				 const CdcPosition *positions, int npositions)
+{
+	topic->nanchored = 0;
+	topic->anchored = MemoryContextAlloc(consumer->pipeline->context,
+										 Max(npositions, 1) * sizeof(int32));
+	for (int i = 0; i < npositions; i++)
+	{
+		if (strcmp(positions[i].topic, topic->topic) != 0)
 			continue;
-		next = cdc_position_claim(consumer->subscription->name, topic->topic, i,
-								  pipeline->generation, &skip);
-		cdc_pipeline_add_partition(pipeline, topic->topic, i, next)->skip_offset = skip;
+		if (positions[i].anchor.offset >= 0)
+			topic->anchored[topic->nanchored++] = positions[i].partition;
+		claim_partition(consumer, topic->topic, positions[i].partition);
 	}
+	topic->claimed = true;
+	forget_partitions(topic, positions, npositions);
+}
+
+/* Does a position of a mapped topic belong to another cluster? */
+static bool
+has_foreign(const CdcConsumer *consumer, const CdcPosition *positions, int n)
+{
+	const char *cluster_id = consumer->pipeline->cluster_id;
+
+	for (int i = 0; cluster_id != NULL && i < n; i++)
+	{
+		bool		mapped = false;
+
+		for (int t = 0; t < consumer->ntopics; t++)
+			mapped |= strcmp(consumer->topics[t].topic, positions[i].topic) == 0;
+		if (mapped && positions[i].cluster_id != NULL &&
+			strcmp(positions[i].cluster_id, cluster_id) != 0)
+			return true;
+	}
+	return false;
 }
 
 /* A topic that is missing is met, too: what comes later starts at its beginning. */
@@ -148,24 +218,33 @@ take_topic(CdcConsumer *consumer, CdcTopicState *topic)
 	MemoryContext caller = CurrentMemoryContext;
 	CdcPosition *positions;
 	bool		complete = true;
+	bool		foreign;
 	int			n;
 
 	StartTransactionCommand();
+	MemoryContextSwitchTo(caller);
 	n = cdc_position_load(consumer->subscription->name, &positions);
 	for (int i = 0; i < topic->npartitions; i++)
 		complete &= has_position(positions, n, topic->topic, i);
+	/* partitions of another cluster are none of ours */
+	foreign = !complete && has_foreign(consumer, positions, n);
+	if (foreign)
+		strlcpy(topic->reason, "cluster_changed", sizeof(topic->reason));
+	complete |= foreign;
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
 	/* the network is asked outside of any transaction */
 	if (!complete && !ask_starts(consumer, topic, low, start))
 		return false;
 	StartTransactionCommand();
+	MemoryContextSwitchTo(caller);
 	if (!complete)
 	{
 		n = cdc_position_load(consumer->subscription->name, &positions);
 		create_positions(consumer, topic, positions, n, low, start);
+		n = cdc_position_load(consumer->subscription->name, &positions);
 	}
-	claim_partitions(consumer, topic);
+	claim_partitions(consumer, topic, positions, n);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
 	pfree(low);
@@ -177,6 +256,8 @@ take_topic(CdcConsumer *consumer, CdcTopicState *topic)
 static bool
 topic_is_taken(const CdcConsumer *consumer, const CdcTopicState *topic)
 {
+	if (!topic->claimed)
+		return false;
 	for (int i = 0; i < topic->npartitions; i++)
 		if (is_mine(consumer, topic->topic, i) &&
 			!cdc_pipeline_partition(consumer->pipeline, topic->topic, i))
@@ -195,6 +276,104 @@ note_partitions(CdcConsumer *consumer, const CdcTopicState *topic)
 			consumer->pipeline->topic_partitions[i] = topic->npartitions;
 }
 
+/*
+ * A partition that is not in its topic any more.  True once that is settled:
+ * topics never lose partitions, so it is another topic of that name.
+ */
+static bool
+note_gone(CdcConsumer *consumer, CdcPartition *part, int32 npartitions)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	char	   *message;
+
+	if (part->mode == CDC_PARTITION_STOPPED || part->loss || part->disabled)
+		return true;
+	message = psprintf("topic \"%s\" has %d partitions now, and partition %d is not among them",
+					   part->topic, npartitions, part->partition);
+	if (part->gone_since == 0)
+		part->gone_since = now;
+	if (TimestampDifferenceExceeds(part->gone_since, now, GONE_MS))
+	{
+		cdc_consumer_lose_topic(consumer, part, message);
+		return true;
+	}
+	strlcpy(part->reason, "topic_missing", sizeof(part->reason));
+	strlcpy(part->hint, message, sizeof(part->hint));
+	return false;
+}
+
+/*
+ * Compares the partitions of a topic with what it had.  False where it must
+ * soon be looked at again.
+ */
+static bool
+watch_count(CdcConsumer *consumer, CdcTopicState *topic, int32 npartitions)
+{
+	CdcPipeline *pipeline = consumer->pipeline;
+	bool		changed = topic->seen != npartitions && topic->seen > 0;
+	bool		complete = true;
+
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		CdcPartition *part = pipeline->parts[i];
+
+		if (strcmp(part->topic, topic->topic) != 0)
+			continue;
+		if (changed)
+			cdc_consumer_recheck(consumer, part);
+		if (npartitions > 0 && part->partition >= npartitions)
+			complete &= note_gone(consumer, part, npartitions);
+		else
+			part->gone_since = 0;
+	}
+	topic->seen = npartitions;
+	return complete;
+}
+
+/*
+ * Takes up which cluster has answered; partitions whose positions belong to
+ * another one cannot go on.
+ */
+static void
+look_at_cluster(CdcConsumer *consumer)
+{
+	CdcPipeline *pipeline = consumer->pipeline;
+	const char *id = cdc_kafka_cluster_id(consumer->kafka);
+
+	if (id == NULL)
+		return;
+	/* the old name stays: partitions may point to it */
+	if (pipeline->cluster_id == NULL || strcmp(pipeline->cluster_id, id) != 0)
+		pipeline->cluster_id = MemoryContextStrdup(pipeline->context, id);
+	for (int i = 0; i < pipeline->nparts; i++)
+	{
+		CdcPartition *part = pipeline->parts[i];
+		char	   *message;
+
+		if (part->cluster_id == NULL || part->loss || part->disabled ||
+			part->mode == CDC_PARTITION_STOPPED ||
+			strcmp(part->cluster_id, id) == 0)
+			continue;
+		message = psprintf("topic \"%s\", partition %d was applied up to offset " INT64_FORMAT " from Kafka cluster %s, and now cluster %s answers",
+						   part->topic, part->partition, part->next_offset,
+						   part->cluster_id, id);
+		cdc_consumer_lose(consumer, part, "cluster_changed", message,
+						  "Correct bootstrap.servers or what it resolves to. If the change is meant, disable the subscription and set all its positions with cdc_sink.set_position, which accepts the cluster.");
+		pfree(message);
+	}
+}
+
+/* cdc_consumer_check_cluster: see consumer.h. */
+bool
+cdc_consumer_check_cluster(CdcConsumer *consumer, CdcPartition *part)
+{
+	CdcTopicInfo info = {.topic = part->topic};
+
+	if (cdc_kafka_topics(consumer->kafka, &info, 1, QUESTION_MS))
+		look_at_cluster(consumer);
+	return part->loss == NULL;
+}
+
 /* cdc_consumer_discover: see consumer.h. */
 bool
 cdc_consumer_discover(CdcConsumer *consumer, bool now)
@@ -203,6 +382,7 @@ cdc_consumer_discover(CdcConsumer *consumer, bool now)
 	MemoryContext old;
 	CdcTopicInfo *infos;
 	bool		complete = true;
+	bool		all_there = true;
 
 	if (consumer->ntopics == 0 || (!now && time < consumer->next_metadata))
 		return true;
@@ -212,6 +392,8 @@ cdc_consumer_discover(CdcConsumer *consumer, bool now)
 		infos[i].topic = consumer->topics[i].topic;
 	complete = cdc_kafka_topics(consumer->kafka, infos, consumer->ntopics,
 								QUESTION_MS);
+	if (complete)
+		look_at_cluster(consumer);
 	for (int i = 0; complete && i < consumer->ntopics; i++)
 	{
 		CdcTopicState *topic = &consumer->topics[i];
@@ -224,13 +406,18 @@ cdc_consumer_discover(CdcConsumer *consumer, bool now)
 			meet_missing(consumer, topic);
 		else if (!topic_is_taken(consumer, topic))
 			complete &= take_topic(consumer, topic);
+		all_there &= watch_count(consumer, topic, infos[i].npartitions);
 	}
+	look_at_cluster(consumer);
 	MemoryContextSwitchTo(old);
+	complete &= all_there;
 	for (int i = 0; i < consumer->ntopics; i++)
 		if (consumer->topics[i].reason[0])
 			complete = false;
 	consumer->next_metadata = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 														  complete ? METADATA_MS : METADATA_MISSING_MS);
+	cdc_consumer_look_at_siblings(consumer);
+	cdc_consumer_settle_losses(consumer);
 	cdc_consumer_assign(consumer);
 	return complete;
 }

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
+#include "utils/timestamp.h"
 
 #include "errors.h"
 
@@ -147,4 +148,17 @@ cdc_error_throw(const CdcError *error)
 			 errmsg_internal("%s", error->message),
 			 error->detail ? errdetail_internal("%s", error->detail) : 0,
 			 error->hint ? errhint("%s", error->hint) : 0));
+}
+
+/* cdc_record_time_text: see errors.h. */
+const char *
+cdc_record_time_text(int64 ms)
+{
+	/* years 0 to 9999 and a bit: anything else is no time of a record */
+	if (ms < 0 || ms > INT64CONST(253402300799999))
+		return NULL;
+	return pstrdup(timestamptz_to_str(ms * 1000 -
+									  (int64) (POSTGRES_EPOCH_JDATE -
+											   UNIX_EPOCH_JDATE) *
+									  USECS_PER_DAY));
 }

@@ -46,6 +46,8 @@ extern void cdc_error_copy(char *to, const char *from, size_t size);
 extern void cdc_error_position_reset(void);
 /* error_context_stack callback: record, relation and field, if known. */
 extern void cdc_error_context(void *arg);
+/* Time of a record (ms since 1970) as text, palloc'd; NULL where it is none. */
+extern const char *cdc_record_time_text(int64 ms);
 /* ereport(ERROR) of a decoder's error. */
 extern void cdc_error_throw(const CdcError *error) pg_attribute_noreturn();
 

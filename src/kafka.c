@@ -548,6 +548,8 @@ take_client_error(CdcKafka *kafka, CdcKafkaEvent *event,
 		cdc_kafka_broker_failed(kafka, text, false);
 	else if (reason != NULL && strcmp(reason, "oversized_response") == 0)
 		cdc_kafka_broker_failed(kafka, text, true);
+	if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+		event->outage = true;
 	if (code == RD_KAFKA_RESP_ERR__FATAL)
 		reason = "client_fatal";
 	if (reason == NULL)
@@ -626,6 +628,7 @@ cdc_kafka_poll(CdcKafka *kafka, CdcArena *arena, CdcKafkaEvent *event)
 	event->part = -1;
 	event->offset = -1;
 	event->transient = false;
+	event->outage = false;
 	event->reason[0] = '\0';
 	event->message[0] = '\0';
 	while (event->type == CDC_KAFKA_NONE)

@@ -60,6 +60,7 @@ typedef struct CdcKafkaEvent
 	int64		offset;
 	CdcRecord	record;
 	bool		transient;		/* retried by librdkafka itself */
+	bool		outage;			/* no broker was connected before this event */
 	char		reason[CDC_REASON_LEN]; /* state_reason word */
 	char		message[CDC_MESSAGE_LEN];
 } CdcKafkaEvent;
@@ -184,7 +185,7 @@ extern const char *cdc_kafka_error_text(int code);
 extern const char *cdc_kafka_library_version(void);
 extern const char *cdc_kafka_library_warning(void);
 extern char *cdc_kafka_library_features(void);
-/* NULL until known; owned by the handle. */
+/* As last reported; NULL until known; valid until the next call. */
 extern const char *cdc_kafka_cluster_id(CdcKafka *kafka);
 
 #endif							/* CDC_KAFKA_H */

@@ -377,11 +377,12 @@ cdc_kafka_cluster_id(CdcKafka *kafka)
 {
 	char	   *id;
 
-	if (kafka->cluster_id != NULL)
-		return kafka->cluster_id;
+	/* it changes where another cluster comes to answer at the same address */
 	id = rd_kafka_clusterid(kafka->rk, 0);
 	if (id == NULL)
-		return NULL;
+		return kafka->cluster_id;
+	if (kafka->cluster_id != NULL)
+		pfree(kafka->cluster_id);
 	kafka->cluster_id = MemoryContextStrdup(kafka->context, id);
 	rd_kafka_mem_free(kafka->rk, id);
 	return kafka->cluster_id;

@@ -19,6 +19,7 @@
 
 #include "compat.h"
 #include "decode_api.h"
+#include "errors.h"
 #include "kafka.h"
 #include "oneshot_internal.h"
 
@@ -223,18 +224,6 @@ headers_text(const CdcRecord *record)
 }
 
 static const char *
-time_text(int64 ms)
-{
-	/* years 0 to 9999 and a bit: anything else is no time of a record */
-	if (ms < 0 || ms > INT64CONST(253402300799999))
-		return NULL;
-	return pstrdup(timestamptz_to_str(ms * 1000 -
-									  (int64) (POSTGRES_EPOCH_JDATE -
-											   UNIX_EPOCH_JDATE) *
-									  USECS_PER_DAY));
-}
-
-static const char *
 kind_text(CdcKind kind)
 {
 	static const char *const names[] = {
@@ -276,7 +265,7 @@ emit_record(CdcDecodeState *decode, CdcArena *arena, const CdcRecord *record)
 				 errmsg("out of memory")));
 	values[0] = psprintf("%d", record->partition);
 	values[1] = psprintf(INT64_FORMAT, record->offset);
-	values[2] = time_text(record->ts_ms);
+	values[2] = cdc_record_time_text(record->ts_ms);
 	values[3] = headers_text(record);
 	values[4] = bytes_text(&record->key, "key", &problem);
 	values[5] = bytes_text(&record->value, "value", &problem);

@@ -14,6 +14,9 @@
 #ifndef CDC_PARTITION_H
 #define CDC_PARTITION_H
 
+#include "datatype/timestamp.h"
+
+#include "anchor.h"
 #include "batch.h"
 #include "errors.h"
 #include "event.h"
@@ -34,6 +37,30 @@ typedef enum CdcHoldCause
 	CDC_HOLD_MOVED_ROW,			/* insert of a key change waits for the delete */
 	CDC_HOLD_TRUNCATE			/* truncate waits for the other partitions */
 } CdcHoldCause;
+
+/*
+ * What the source must show before its records count: after each assignment
+ * it delivers from the anchor of what was read last.
+ */
+typedef enum CdcCheck
+{
+	CDC_CHECK_NONE,				/* records are taken as they come */
+	CDC_CHECK_ANCHOR,			/* the anchor must come first */
+	CDC_CHECK_GAP,				/* nothing may come before read_offset */
+	CDC_CHECK_LOST				/* nothing is taken any more, see loss */
+} CdcCheck;
+
+/* Why the source can deliver nothing more; dealt with once what was read
+ * before is applied. */
+typedef struct CdcLoss
+{
+	bool		out_of_range;	/* the log does not hold read_offset; the rest is
+								 * asked for then */
+	TimestampTz not_before;		/* and not yet */
+	char		reason[CDC_REASON_LEN];
+	char		message[CDC_MESSAGE_LEN];
+	char		hint[CDC_HINT_LEN];
+} CdcLoss;
 
 typedef struct CdcPartition
 {
@@ -56,6 +83,22 @@ typedef struct CdcPartition
 	int64		progress;		/* pipeline's progress when it last moved on */
 	bool		assigned;		/* the source delivers it, worker.c */
 	int64		skip_offset;	/* armed by skip_record; -1: none */
+
+	/* is the log still the one that was read? */
+	CdcAnchor	anchor;			/* committed: last record before next_offset */
+	const char *cluster_id;		/* committed; NULL: not known */
+	CdcCheck	check;
+	CdcAnchor	checked;		/* ANCHOR, GAP: of the last record read */
+	bool		anchor_gone;	/* the next assignment need not look for it */
+	CdcAnchorState anchor_state;	/* of the last check that ended */
+	CdcLoss    *loss;			/* NULL: none; in the pipeline's context */
+	bool		waits;			/* knows no log: others of its topic come first */
+	int64		high_seen;		/* high watermark last seen; -1: none */
+	TimestampTz gone_since;		/* when the topic was first seen without this
+								 * partition; 0: it has it */
+	int64		low_first;		/* low watermark as first learned; -1: none */
+	TimestampTz low_first_time;
+	TimestampTz low_moved;		/* when it last rose */
 
 	/* HELD */
 	CdcHoldCause cause;

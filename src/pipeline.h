@@ -34,6 +34,7 @@ typedef struct CdcPipeline
 	CdcRelmap  *relmap;
 	int			nparts;
 	CdcPartition **parts;
+	const char *cluster_id;		/* that the brokers report; NULL: not known */
 	int64		generation;		/* of this run of the worker; 0: unfenced test */
 	bool		shared;			/* other workers consume other partitions */
 	bool		gather_wanted;	/* partitions of several workers may have to

@@ -26,12 +26,17 @@
 
 /* Have all partitions reached the ends that stood at the start? */
 static bool
-reached(const CdcPipeline *pipeline, const int64 *goals)
+reached(const CdcPipeline *pipeline, const int64 *goals, int ngoals)
 {
-	for (int i = 0; i < pipeline->nparts; i++)
-		if (!pipeline->parts[i]->disabled &&
-			pipeline->parts[i]->next_offset < goals[i])
+	for (int i = 0; i < ngoals; i++)
+	{
+		const CdcPartition *part = pipeline->parts[i];
+
+		if (!part->disabled &&
+			(part->next_offset < goals[i] || part->check != CDC_CHECK_NONE ||
+			 part->gone_since != 0))
 			return false;
+	}
 	return true;
 }
 
@@ -62,6 +67,7 @@ batch_turn(CdcConsumer *consumer)
 	CdcPipeline *pipeline = consumer->pipeline;
 	CdcStep		step;
 
+	(void) cdc_consumer_discover(consumer, false);
 	cdc_consumer_pull(consumer);
 	step = cdc_pipeline_step(pipeline);
 	if (step == CDC_STEP_RETRY)
@@ -71,9 +77,9 @@ batch_turn(CdcConsumer *consumer)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("subscription \"%s\" is consumed by another worker",
 						consumer->subscription->name)));
-	raise_stop(pipeline);
-	cdc_consumer_assign(consumer);
 	(void) cdc_consumer_learn_ends(consumer, false);
+	cdc_consumer_tend(consumer);
+	raise_stop(pipeline);
 	return step == CDC_STEP_DONE;
 }
 
@@ -100,6 +106,7 @@ cdc_worker_run_batches(int64 subid, int max_batches, int64 timeout_ms)
 	CdcPublisher publisher = {0};
 	TimestampTz start = GetCurrentTimestamp();
 	int64	   *goals;
+	int			ngoals;
 	int			done = 0;
 
 	StartTransactionCommand();
@@ -124,10 +131,14 @@ cdc_worker_run_batches(int64 subid, int max_batches, int64 timeout_ms)
 				 errmsg("the brokers did not say where the topics end"),
 				 errdetail_internal("%s", consumer->status.message)));
 	}
-	goals = palloc(Max(consumer->pipeline->nparts, 1) * sizeof(int64));
-	for (int i = 0; i < consumer->pipeline->nparts; i++)
+	/* before anything is applied: what the questions have shown */
+	cdc_consumer_tend(consumer);
+	raise_stop(consumer->pipeline);
+	ngoals = consumer->pipeline->nparts;
+	goals = palloc(Max(ngoals, 1) * sizeof(int64));
+	for (int i = 0; i < ngoals; i++)
 		goals[i] = consumer->pipeline->parts[i]->end_offset;
-	while (!reached(consumer->pipeline, goals) &&
+	while (!reached(consumer->pipeline, goals, ngoals) &&
 		   (max_batches < 0 || done < max_batches) &&
 		   (timeout_ms < 0 ||
 			!TimestampDifferenceExceeds(start, GetCurrentTimestamp(), timeout_ms)))

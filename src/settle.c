@@ -107,7 +107,12 @@ settle_partition(CdcAttempt *attempt, CdcPartition *part)
 	const CdcOutcome *outcome = &attempt->outcomes[part->index];
 
 	if (outcome->next_offset > part->next_offset)
+	{
 		part->progress = pipeline->progress;
+		part->anchor = outcome->anchor;
+		if (part->cluster_id == NULL)
+			part->cluster_id = pipeline->cluster_id;
+	}
 	part->next_offset = outcome->next_offset;
 	cdc_policy_skip_done(&attempt->passes, part);
 	drop_applied(part);

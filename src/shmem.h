@@ -30,6 +30,7 @@
 #include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
+#include "anchor.h"
 #include "cdc_sink.h"
 
 /* Counters of a subscription, summed over its workers. */
@@ -120,6 +121,9 @@ typedef struct CdcPartitionStatus
 	uint64		end_request;	/* the wait_for_catchup that end_offset
 								 * answers (slot's end_request at that time) */
 	int64		last_ts_ms;		/* time of the last applied record; -1 */
+	int64		retention_ms;	/* until the low watermark reaches next_offset
+								 * at the pace seen so far; -1: unknown */
+	CdcAnchorState anchor;
 	bool		mapping_disabled;	/* wait_for_catchup does not wait for it */
 } CdcPartitionStatus;
 

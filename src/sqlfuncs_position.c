@@ -161,6 +161,11 @@ cdc_sink_set_position(PG_FUNCTION_ARGS)
 			position.next_offset += present_offset(&parts[i], present, npresent);
 		check_range(&parts[i], position.next_offset);
 		cdc_catalog_set_position(&row, &position);
+		/* of a topic as a whole, what it has no more goes */
+		if (PG_ARGISNULL(2) &&
+			(i + 1 == nparts || strcmp(parts[i + 1].topic, parts[i].topic) != 0))
+			cdc_catalog_delete_partitions(&row, parts[i].topic,
+										  parts[i].partition + 1);
 	}
 	PG_RETURN_VOID();
 }

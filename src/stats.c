@@ -325,6 +325,10 @@ partition_row(FunctionCallInfo fcinfo, const CdcCopy *copy, CdcSlot *slot,
 			  const CdcPartitionEntry *entry)
 {
 	const CdcPartitionStatus *status = &entry->status;
+	static const char *const anchor_names[] = {
+		[CDC_ANCHOR_NONE] = NULL,[CDC_ANCHOR_CHECKING] = "checking",
+		[CDC_ANCHOR_VERIFIED] = "verified",[CDC_ANCHOR_UNVERIFIED] = "unverified"
+	};
 	CdcRow		row = {0};
 	CdcSummary	summary = {0};
 
@@ -350,6 +354,8 @@ partition_row(FunctionCallInfo fcinfo, const CdcCopy *copy, CdcSlot *slot,
 	else
 		put_time(&row, TimestampTzPlusMilliseconds(time_t_to_timestamptz(0),
 												   status->last_ts_ms));
+	put_offset(&row, status->retention_ms);
+	put_text(&row, anchor_names[status->anchor]);
 	end_row(fcinfo, &row);
 }
 

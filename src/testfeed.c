@@ -107,12 +107,14 @@ partition_of(CdcPipeline *pipeline, const char *topic, int32 partition,
 	if (part == NULL)
 	{
 		const char *name = pipeline->subscription->name;
-		int64		skip;
+		CdcPosition position;
 
-		cdc_position_create(name, topic, partition, Max(offset, 0));
-		offset = cdc_position_claim(name, topic, partition, 0, &skip);
-		part = cdc_pipeline_add_partition(pipeline, topic, partition, offset);
-		part->skip_offset = skip;
+		cdc_position_create(name, topic, partition, Max(offset, 0), NULL);
+		cdc_position_claim(name, topic, partition, 0, &position);
+		part = cdc_pipeline_add_partition(pipeline, topic, partition,
+										  position.next_offset);
+		part->skip_offset = position.skip_offset;
+		part->anchor = position.anchor;
 	}
 	return part;
 }

@@ -377,13 +377,13 @@ answer_requests(Worker *worker)
 	CdcConsumer *consumer = worker->consumer;
 	uint64		request = pg_atomic_read_u64(&cdc_my_slot->end_request);
 
-	if (request == consumer->request_served)
+	if (request == consumer->request_asked)
 		return;
 	/* topics first: a partition made just now is to be waited for, too */
 	if (!cdc_consumer_discover(consumer, true) ||
 		!cdc_consumer_learn_ends(consumer, true))
 		return;
-	consumer->request_served = request;
+	consumer->request_asked = request;
 }
 
 /* Publishes states; only then the answer to a request counts. */
@@ -394,6 +394,9 @@ publish(Worker *worker)
 	char		hint[CDC_HINT_LEN] = "";
 	CdcState	state = CDC_STATE_STARTING;
 
+	/* a log that is not known to be the right one is not caught up with */
+	if (worker->consumer && !cdc_consumer_checking(worker->consumer))
+		worker->consumer->request_served = worker->consumer->request_asked;
 	if (worker->consumer)
 	{
 		state = cdc_consumer_publish(worker->consumer, reason, hint);
@@ -453,15 +456,30 @@ report_statistics(Worker *worker)
 	return TimestampDifferenceMilliseconds(now, worker->report_at) + 1;
 }
 
+/* Waits for timeout ms at most; false where nothing came. */
+static bool
+wait_slice(Worker *worker, bool latch_only, long timeout)
+{
+	static uint32 retry_event = 0;
+	static uint32 apply_event = 0;
+	WaitEvent	event;
+
+	if (latch_only)
+		return (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						  timeout, cdc_compat_wait_event(&retry_event, "CdcSinkRetry")) &
+				WL_LATCH_SET) != 0;
+	prepare_waits(worker);
+	return WaitEventSetWait(worker->waits, timeout, &event, 1,
+							cdc_compat_wait_event(&apply_event, "CdcSinkApply")) > 0;
+}
+
 /* Waits for work, a message from another process, or the next due time. */
 static void
 wait_for_work(Worker *worker)
 {
-	static uint32 wait_event = 0;
-	WaitEvent	event;
 	long		timeout = IDLE_MS;
-	bool		latch_only = worker->retry_at != 0;
 	long		report;
+	TimestampTz until;
 
 	report = report_statistics(worker);
 	if (worker->busy)
@@ -491,14 +509,13 @@ wait_for_work(Worker *worker)
 		timeout = Min(timeout, DDL_MS);
 	if (worker->consumer && !worker->consumer->status.connected)
 		timeout = Min(timeout, CONNECTION_MS);
-	if (latch_only)
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 timeout, cdc_compat_wait_event(&wait_event, "CdcSinkRetry"));
-	else
+	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout);
+	while (!wait_slice(worker, worker->retry_at != 0, Min(timeout, CDC_WATCH_MS)))
 	{
-		prepare_waits(worker);
-		(void) WaitEventSetWait(worker->waits, timeout, &event, 1,
-								cdc_compat_wait_event(&wait_event, "CdcSinkApply"));
+		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		if (timeout <= 0 ||
+			(worker->consumer && cdc_consumer_watch(worker->consumer)))
+			break;
 	}
 	ResetLatch(MyLatch);
 }
@@ -567,7 +584,6 @@ turn(Worker *worker)
 	{
 		case CDC_STEP_DONE:
 			note_done(worker);
-			cdc_consumer_assign(consumer);
 			break;
 		case CDC_STEP_RETRY:
 			note_retry(worker, consumer->pipeline->failure);
@@ -592,6 +608,7 @@ turn(Worker *worker)
 			break;
 	}
 	(void) cdc_consumer_learn_ends(consumer, false);
+	cdc_consumer_tend(consumer);
 	cdc_consumer_gather(consumer);
 	cdc_consumer_publish_group(consumer);
 	cdc_publisher_turn(&worker->publisher, consumer);

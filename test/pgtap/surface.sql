@@ -36,7 +36,7 @@ SELECT results_eq($$
 	WHERE c.relnamespace = 'cdc_sink'::regnamespace AND c.relkind = 'v'
 	GROUP BY c.relname ORDER BY c.relname COLLATE "C" $$, $$ VALUES
 	('pg_stat_cdc_sink_error', 'subscription,occurred_at,topic,partition,offset,relation,sqlstate,message,detail,attempts,disposition,hint'),
-	('pg_stat_cdc_sink_partition', 'subscription,topic,partition,pid,state,state_reason,hint,next_offset,low_watermark,end_offset,watermark_time,lag_records,lag_interval'),
+	('pg_stat_cdc_sink_partition', 'subscription,topic,partition,pid,state,state_reason,hint,next_offset,low_watermark,end_offset,watermark_time,lag_records,lag_interval,retention_headroom,retention_interval,anchor'),
 	('pg_stat_cdc_sink_subscription', 'subscription,owner,server,enabled,pid,state,state_reason,hint,state_since,next_retry,partitions,partitions_stopped,records,bytes,batches,retries,errors,dead_letters,skipped,last_receive_time,last_apply_time,last_commit_time,stats_reset'),
 	('pg_stat_cdc_sink_table', 'subscription,relation,n_tup_ins,n_tup_upd,n_tup_del,n_truncate,n_noop,n_dead_letter,confl_update_missing,confl_delete_missing,last_apply_time')
 	$$, 'views have the columns of the contract');

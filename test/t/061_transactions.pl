@@ -4,14 +4,13 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::Bin/../perl";
-use IPC::Open2 qw(open2);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use CdcSink::Events;
 use CdcSink::Kafka;
 use CdcSink::Node;
-use CdcSink::Process qw(source_dir work_dir);
+use CdcSink::Transaction;
 
 my $kafka = CdcSink::Kafka->new;
 $kafka->create_topic('items', 2);
@@ -26,43 +25,13 @@ SELECT cdc_sink.create_subscription('log', 'kafka', options => '{"batch_rows": 3
 SELECT cdc_sink.add_mapping('log', 'items', 'log', options => '{"mode": "append"}');
 SQL
 
-# A transactional producer as test/tools/kafka-transaction has it.
-sub start_producer
-{
-	my $id = shift;
-	my ($python) = $kafka->tool;
-	my $pid = open2(my $out, my $in, 'setpriv', '--pdeathsig', 'KILL', $python, source_dir() . '/test/tools/kafka-transaction', '-b', $kafka->bootstrap, $id);
-	my $producer = { in => $in, out => $out };
-	(readline($out) // '') eq "ok\n" or die 'the transactional producer did not start';
-	return $producer;
-}
-
-sub order
-{
-	my ($producer, @words) = @_;
-	print { $producer->{in} } join(' ', @words) . "\n";
-	$producer->{in}->flush;
-	my $answer = readline($producer->{out}) // 'it ended';
-	die "transactional producer: @words: $answer" if $answer ne "ok\n";
-	return;
-}
-
-sub put
-{
-	my ($producer, $partition, @rows) = @_;
-	my $file = work_dir('producer') . '/records';
-	open(my $f, '>', $file) or die "$file: $!";
-	print $f "$_->{key}\t$_->{value}\n" foreach map { inserted($_) } @rows;
-	close($f);
-	order($producer, 'produce', 'items', $partition, $file);
-	return;
-}
-
+sub order { my ($producer, @words) = @_; $producer->order(@words); return; }
+sub put { my ($producer, $partition, @rows) = @_; $producer->put('items', $partition, map { inserted($_) } @rows); return; }
 sub rows { return $node->safe_psql('postgres', q(SELECT string_agg(id || ' ' || v, ', ' ORDER BY id) FROM items)); }
 sub next_offsets { return $node->safe_psql('postgres', q(SELECT string_agg(next_offset::text, ' ' ORDER BY partition) FROM cdc_sink.position WHERE subscription = 's')); }
 
-my $one = start_producer('one');
-my $two = start_producer('two');
+my $one = CdcSink::Transaction->new($kafka, 'one');
+my $two = CdcSink::Transaction->new($kafka, 'two');
 
 # --- committed: the control record at the tail is passed, too
 order($one, 'begin');

@@ -47,13 +47,15 @@ sub write_properties
 	return;
 }
 
-# A started broker. Arguments are further broker settings; login => { name => password } makes a second listener, login(), where one has to
+# A started broker, a cluster of its own. Arguments are further broker settings; login => { name => password } makes a second listener, login(), where one has to
 # say who one is (PLAIN).
+# port => where another broker was before.
 sub new
 {
 	my ($class, %properties) = @_;
 	my $dir = work_dir('kafka' . ++$count);
-	my ($port, $controller) = (PostgreSQL::Test::Cluster::get_free_port(), PostgreSQL::Test::Cluster::get_free_port());
+	my $port = delete $properties{port} // PostgreSQL::Test::Cluster::get_free_port();
+	my $controller = PostgreSQL::Test::Cluster::get_free_port();
 	my $self = bless { dir => $dir, port => $port, bootstrap => "127.0.0.1:$port" }, $class;
 	my $logins = delete $properties{login};
 	my ($listen, $protocols) = ('', '');
@@ -127,6 +129,22 @@ sub start
 sub stop { my ($self, $signal) = @_; $self->{broker}->stop($signal); return; }
 sub restart { my ($self, $signal) = @_; $self->stop($signal); $self->start; return; }
 
+# While the broker is stopped: cuts a partition's log behind its first so many batches, as a crash that lost them would.
+sub cut_log
+{
+	my ($self, $topic, $partition, $batches) = @_;
+	my $dir = "$self->{dir}/data/$topic-$partition";
+	my ($log) = glob("$dir/*.log");
+	my $bytes = slurp_file($log);
+	my $size = 0;
+	# base offset (8), length of what follows (4)
+	$size += 12 + unpack('N', substr($bytes, $size + 8, 4)) foreach 1 .. $batches;
+	die "$log is too short\n" if $size >= length($bytes);
+	truncate($log, $size) or die "$log: $!";
+	unlink(glob("$dir/*.index"), glob("$dir/*.timeindex"), glob("$dir/*.snapshot"), "$self->{dir}/data/.kafka_cleanshutdown");
+	return;
+}
+
 # The python that has confluent_kafka: the system's, as the package belongs to it.
 sub tool
 {
@@ -166,7 +184,9 @@ sub records
 	return map { decode_json($_) } split /\n/, $out;
 }
 
-sub drop_topic { my ($self, $name) = @_; system_or_bail($self->tool('drop-topic', $name)); return; }
+sub drop_topic { my ($self, @names) = @_; system_or_bail($self->tool('drop-topic', @names)); return; }
+sub delete_records { my ($self, @args) = @_; system_or_bail($self->tool('delete-records', @args)); return; }
+sub port { return $_[0]->{port}; }
 
 # Writes a recorded stream; topics get the prefix. Options as those of kafka-tool.
 sub load_stream
@@ -180,9 +200,24 @@ sub load_stream
 sub produce
 {
 	my ($self, $topic, @records) = @_;
+	$self->_write([ 'produce', $topic ], @records);
+	return;
+}
+
+sub _write
+{
+	my ($self, $verb, @records) = @_;
 	my $json = JSON::PP->new->canonical;
 	my $input = join('', map { $json->encode($_) . "\n" } @records);
-	IPC::Run::run([ $self->tool('produce', $topic) ], '<', \$input, '>', \my $out) or die "produce to $topic failed\n";
+	IPC::Run::run([ $self->tool(@$verb) ], '<', \$input, '>', \my $out) or die "@$verb failed\n";
+	return;
+}
+
+# Drops a topic if it is there, makes it anew with a number of partitions and writes records to it, as fast as can be.
+sub recreate_topic
+{
+	my ($self, $topic, $partitions, @records) = @_;
+	$self->_write([ 'recreate', $topic, $partitions ], @records);
 	return;
 }
 
