@@ -208,11 +208,11 @@ extern bool cdc_consumer_checking(const CdcConsumer *consumer);
 extern void cdc_consumer_look_at_siblings(CdcConsumer *consumer);
 /*
  * Looks for fetches that were answered by an error, and has the partitions
- * concerned checked again; true where there were any.  Call it at least every
+ * concerned checked again; true where a turn has something to do.  Call it at least every
  * CDC_WATCH_MS while partitions are assigned: less than librdkafka waits
  * before it fetches again (fetch.error.backoff.ms).
  */
-#define CDC_WATCH_MS 200
+#define CDC_WATCH_MS 100
 extern bool cdc_consumer_watch(CdcConsumer *consumer);
 
 #endif							/* CDC_CONSUMER_H */

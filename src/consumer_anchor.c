@@ -27,6 +27,9 @@
 
 /* behind an anchor that was found, this many offsets are read again at most */
 #define GAP_OFFSETS		1000
+/* within this time another worker has noticed that a log was exchanged: the
+ * longest fetch, the watch, a check */
+#define NOTICE_MS		2000
 
 /* The anchor of what was read last, applied or not. */
 static void
@@ -247,11 +250,17 @@ judge_own_sibling(const CdcPartition *part)
 	return part->check != CDC_CHECK_NONE || !part->assigned ? SIBLING_UNKNOWN : SIBLING_FINE;
 }
 
-/* Looks at all partitions of a topic on which a new one waits. */
+/*
+ * Looks at all partitions of a topic on which a new one waits.  Another
+ * worker may be about to notice that the log is another one.
+ */
 static Sibling
-judge_topic(CdcConsumer *consumer, const CdcTopicState *topic,
-			const CdcPartitionEntry *entries, int nentries)
+judge_topic(CdcConsumer *consumer, const CdcPartition *part,
+			const CdcTopicState *topic, const CdcPartitionEntry *entries,
+			int nentries)
 {
+	bool		early = !TimestampDifferenceExceeds(part->waits_since,
+													GetCurrentTimestamp(), NOTICE_MS);
 	Sibling		result = SIBLING_FINE;
 
 	for (int i = 0; i < topic->nanchored; i++)
@@ -262,6 +271,8 @@ judge_topic(CdcConsumer *consumer, const CdcTopicState *topic,
 			judge_sibling(entries, nentries, topic->topic, topic->anchored[i]);
 
 		result = Max(result, sibling);
+		if (own == NULL && early)
+			result = Max(result, SIBLING_UNKNOWN);
 	}
 	return result;
 }
@@ -288,7 +299,7 @@ cdc_consumer_look_at_siblings(CdcConsumer *consumer)
 			if (nentries < 0)
 				nentries = cdc_my_slot == NULL ? 0 :
 					cdc_partitions_copy(MyDatabaseId, cdc_my_slot->subid, &entries, &size);
-			sibling = judge_topic(consumer, &consumer->topics[t], entries, nentries);
+			sibling = judge_topic(consumer, part, &consumer->topics[t], entries, nentries);
 			part->waits = sibling == SIBLING_UNKNOWN;
 			if (sibling == SIBLING_OTHER_LOG)
 				cdc_consumer_lose_topic(consumer, part, "other partitions of the topic show that it was created anew");
@@ -305,6 +316,7 @@ cdc_consumer_watch(CdcConsumer *consumer)
 {
 	CdcPipeline *pipeline = consumer->pipeline;
 	bool		found = false;
+	bool		waits = false;
 
 	for (int i = 0; i < pipeline->nparts; i++)
 	{
@@ -312,6 +324,7 @@ cdc_consumer_watch(CdcConsumer *consumer)
 		int64		low;
 		int64		high;
 
+		waits |= part->waits;
 		if (!part->assigned || part->check != CDC_CHECK_NONE)
 			continue;
 		if (!cdc_kafka_watermarks(consumer->kafka, part->topic, part->partition,
@@ -327,5 +340,5 @@ cdc_consumer_watch(CdcConsumer *consumer)
 	}
 	if (found)
 		consumer->next_metadata = 0;
-	return found;
+	return found || waits;
 }

@@ -129,6 +129,7 @@ claim_partition(CdcConsumer *consumer, const char *topic, int32 partition)
 	part->skip_offset = position.skip_offset;
 	part->anchor = position.anchor;
 	part->waits = part->anchor.offset < 0 && !part->disabled;
+	part->waits_since = GetCurrentTimestamp();
 	if (position.cluster_id)
 		part->cluster_id = MemoryContextStrdup(pipeline->context, position.cluster_id);
 }

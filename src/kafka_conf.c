@@ -46,7 +46,8 @@ static const FixedProperty default_properties[] = {
 	{"fetch.queue.backoff.ms", "10", true, CONSUMER},
 	/* questions wait behind an idle fetch: wait_for_catchup is as slow as this */
 	{"fetch.wait.max.ms", "250", false, CONSUMER},
-	{"fetch.error.backoff.ms", "200", false, CONSUMER},
+	/* as long a failed fetch can be seen, see consumer_anchor.c */
+	{"fetch.error.backoff.ms", "1000", false, CONSUMER},
 	{"topic.metadata.refresh.interval.ms", "10000", false, BOTH},
 	{"reconnect.backoff.ms", "100", false, BOTH},
 	{"reconnect.backoff.max.ms", "2000", false, BOTH},

@@ -93,6 +93,7 @@ typedef struct CdcPartition
 	CdcAnchorState anchor_state;	/* of the last check that ended */
 	CdcLoss    *loss;			/* NULL: none; in the pipeline's context */
 	bool		waits;			/* knows no log: others of its topic come first */
+	TimestampTz waits_since;
 	int64		high_seen;		/* high watermark last seen; -1: none */
 	TimestampTz gone_since;		/* when the topic was first seen without this
 								 * partition; 0: it has it */
