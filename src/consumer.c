@@ -507,5 +507,16 @@ cdc_consumer_clock_back(CdcConsumer *consumer, TimestampTz now)
 	consumer->next_metadata = Min(consumer->next_metadata, now);
 	consumer->next_ends = Min(consumer->next_ends, now);
 	consumer->gathered_at = Min(consumer->gathered_at, now);
+	consumer->next_watch = Min(consumer->next_watch, now);
+	consumer->next_warning = Min(consumer->next_warning, now);
 	consumer->pipeline->fresh_since = Min(consumer->pipeline->fresh_since, now);
+	for (int i = 0; i < consumer->pipeline->nparts; i++)
+	{
+		CdcPartition *part = consumer->pipeline->parts[i];
+
+		part->gone_since = Min(part->gone_since, now);
+		part->waits_since = Min(part->waits_since, now);
+		if (part->loss)
+			part->loss->not_before = Min(part->loss->not_before, now);
+	}
 }

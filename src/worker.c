@@ -479,7 +479,6 @@ wait_for_work(Worker *worker)
 {
 	long		timeout = IDLE_MS;
 	long		report;
-	TimestampTz until;
 
 	report = report_statistics(worker);
 	if (worker->busy)
@@ -509,10 +508,10 @@ wait_for_work(Worker *worker)
 		timeout = Min(timeout, DDL_MS);
 	if (worker->consumer && !worker->consumer->status.connected)
 		timeout = Min(timeout, CONNECTION_MS);
-	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout);
+	/* counted in slices: the clock may be set back */
 	while (!wait_slice(worker, worker->retry_at != 0, Min(timeout, CDC_WATCH_MS)))
 	{
-		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		timeout -= CDC_WATCH_MS;
 		if (timeout <= 0 ||
 			(worker->consumer && cdc_consumer_watch(worker->consumer)))
 			break;
