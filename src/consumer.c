@@ -322,6 +322,13 @@ cdc_consumer_tend(CdcConsumer *consumer)
 		cdc_consumer_look_at_siblings(consumer);
 		consumer->next_watch = TimestampTzPlusMilliseconds(now, WATCH_MS);
 	}
+	/* without a broker a question would only hold everything up */
+	cdc_kafka_status(consumer->kafka, &consumer->status);
+	if (consumer->outage && consumer->status.connected)
+	{
+		consumer->outage = false;
+		consumer->next_metadata = 0;
+	}
 	cdc_consumer_settle_losses(consumer);
 	cdc_consumer_assign(consumer);
 }

@@ -89,6 +89,7 @@ typedef struct CdcConsumer
 	TimestampTz next_ends;
 	TimestampTz ends_asked;		/* when they were last asked for */
 	TimestampTz ends_time;		/* when ends were last learned; 0: never */
+	bool		outage;			/* connections were lost, the cluster not seen since */
 	TimestampTz next_watch;
 	TimestampTz next_warning;	/* of retention */
 	uint64		request_asked;	/* last wait_for_catchup whose ends are known */

@@ -112,8 +112,8 @@ cdc_consumer_recheck_all(CdcConsumer *consumer)
 		if (part->assigned && part->check != CDC_CHECK_LOST)
 			assign_at(consumer, part, cdc_consumer_begin_check(consumer, part));
 	}
-	/* the cluster, too */
-	consumer->next_metadata = 0;
+	/* the cluster, too, when a broker is there to be asked */
+	consumer->outage = true;
 }
 
 /* The record where the anchor should be is another one. */

@@ -214,6 +214,9 @@ cdc_consumer_settle_losses(CdcConsumer *consumer)
 		if (part->loss == NULL || GetCurrentTimestamp() < part->loss->not_before ||
 			(part->mode != CDC_PARTITION_HELD && part->read_offset != part->next_offset))
 			continue;
+		/* to be asked for when a broker is there */
+		if (part->loss->out_of_range && !consumer->status.connected)
+			continue;
 		unassign(consumer, part);
 		loss = *part->loss;
 		end_loss(part);
