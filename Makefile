@@ -7,7 +7,7 @@ PGFILEDESC = "cdc_sink - Kafka consumer for Debezium topics inside PostgreSQL"
 
 # by floor, as in CONTRIBUTING.md
 OBJS = \
-	src/guc.o src/options.o src/brokers.o src/properties.o src/errors.o src/source_settings.o \
+	src/guc.o src/debug_fail.o src/options.o src/brokers.o src/properties.o src/errors.o src/source_settings.o \
 	src/shmem.o src/report.o src/batch.o src/json.o src/order.o \
 	src/notify.o src/launch_check.o src/launch_process.o src/kafka_conf.o src/kafka_open.o src/kafka.o src/kafka_ask.o src/kafka_commit.o src/kafka_produce.o src/kafka_trouble.o src/anchor.o src/partition.o \
 	src/decode_schema.o src/decode_read.o src/decode_source.o src/decode_rows.o src/decode_flat.o \
@@ -40,7 +40,7 @@ SHLIB_LINK = $(shell $(PKG_CONFIG) --libs rdkafka simdjson) -lstdc++ -lpthread
 
 # make DEVELOPER=1 adds cdc_sink.debug_fail_at and the assertions
 ifdef DEVELOPER
-PG_CPPFLAGS += -DCDC_DEVELOPER
+PG_CPPFLAGS += -DCDC_DEVELOPER -include $(srcdir)/src/debug_fail.h
 endif
 
 PG_CONFIG ?= pg_config

@@ -23,6 +23,7 @@
 #include "utils/varbit.h"
 
 #include "addcolumn.h"
+#include "debug_fail.h"
 #include "errors.h"
 #include "relmap_internal.h"
 
@@ -251,6 +252,7 @@ cdc_addcolumn_add(CdcRelation *rel, const CdcEvent *event)
 	int			result;
 
 	SPI_connect();
+	cdc_debug_spi();
 	result = SPI_execute(sql, false, 0);
 	SPI_finish();
 	if (result != SPI_OK_UTILITY)

@@ -27,6 +27,7 @@
 #include "utils/tuplestore.h"
 
 #include "apply_sql.h"
+#include "debug_fail.h"
 
 #define BATCH "cdc_batch"
 
@@ -464,6 +465,7 @@ cdc_sql_run(CdcRelation *rel, CdcSqlKind statement, const CdcKey *key,
 		prepare(rel, plan, old);
 	if (old == NULL && statement != CDC_STATEMENT_INSERT)
 		plan_for_batches(plan->plan);
+	cdc_debug_spi();
 	rc = SPI_execute_plan(plan->plan, NULL, NULL, false, 0);
 	if (rc < 0)
 		elog(ERROR, "could not run a statement of the batch: %s",
@@ -486,6 +488,7 @@ cdc_sql_truncate(CdcRelation *rel)
 	char	   *sql = psprintf("TRUNCATE TABLE %s", rel->name);
 
 	SPI_connect();
+	cdc_debug_spi();
 	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not run \"%s\"", sql);
 	SPI_finish();

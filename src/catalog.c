@@ -188,6 +188,7 @@ cdc_catalog_execute(CdcStatement *statement, Datum *values, const char *nulls)
 {
 	int			rc;
 
+	cdc_debug_spi();
 	rc = SPI_execute_plan(cdc_catalog_plan(statement), values, nulls, false, 0);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));

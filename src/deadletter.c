@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "deadletter.h"
+#include "debug_fail.h"
 #include "errors.h"
 
 /* letters read at a time */
@@ -451,6 +452,7 @@ cdc_letter_keys_load(MemoryContext parent, const char *subscription)
 	{
 		SPI_connect();
 		cdc_catalog_enter(&scope);
+		cdc_debug_spi();
 		portal = SPI_cursor_open(NULL, cdc_catalog_plan(&read_keys), &value,
 								 NULL, false);
 		do

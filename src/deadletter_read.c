@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "deadletter.h"
+#include "debug_fail.h"
 
 static CdcStatement unpublished = {
 	.sql = "SELECT id, attempts, topic, partition, \"offset\", ts, key, value, headers, "
@@ -207,6 +208,7 @@ cdc_deadletter_unpublished(const char *subscription, int64 after,
 
 	SPI_connect();
 	cdc_catalog_enter(&scope);
+	cdc_debug_spi();
 	portal = SPI_cursor_open(NULL, cdc_catalog_plan(&unpublished), values, NULL,
 							 true);
 	/* one at a time: each may be large */

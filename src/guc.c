@@ -24,7 +24,7 @@ char	   *cdc_guc_secrets_directory;
 char	   *cdc_guc_allowed_brokers;
 int			cdc_guc_memory_limit;
 #ifdef CDC_DEVELOPER
-static char *cdc_guc_debug_fail_at;
+char	   *cdc_guc_debug_fail_at;
 #endif
 
 /* One setting.  Which of the three variables is set tells its type. */
@@ -83,8 +83,8 @@ static const CdcGuc settings[] = {
 #ifdef CDC_DEVELOPER
 	{
 		"cdc_sink.debug_fail_at", PGC_SIGHUP, GUC_NOT_IN_SAMPLE,
-		"Raises an error at the named place.",
-		NULL,
+		"Raises an error at the named place, or at a call of a kind.",
+		"A name, or palloc:N, malloc:N, spi:N or kafka:N for the call of that number, once.",
 		.string_variable = &cdc_guc_debug_fail_at, .text = ""
 	},
 #endif

@@ -11,6 +11,8 @@
 #ifndef CDC_GUC_H
 #define CDC_GUC_H
 
+#include "debug_fail.h"
+
 extern bool cdc_guc_enabled;
 extern int	cdc_guc_max_workers;
 extern char *cdc_guc_secrets_directory; /* "": no _file option works */
@@ -25,6 +27,7 @@ extern void cdc_guc_define(void);
  * cdc_sink.debug_fail_at = 'name' raises ERROR 58000 there.
  */
 #ifdef CDC_DEVELOPER
+extern char *cdc_guc_debug_fail_at;
 extern void cdc_guc_debug_point(const char *name);
 #define cdc_debug_point(name) cdc_guc_debug_point(name)
 #else

@@ -120,27 +120,34 @@ partition_of(CdcKafka *kafka, const rd_kafka_message_t *message)
 	return partition;
 }
 
-/* Raises what librdkafka answered to a change of the assignment. */
+/* Changes the assignment by kafka->list, or raises what librdkafka says. */
 static void
-check_assignment(rd_kafka_error_t *error, const char *what)
+change_assignment(CdcKafka *kafka, bool add)
 {
-	char		text[CDC_MESSAGE_LEN];
+	char		text[CDC_MESSAGE_LEN] = "";
+	bool		failed = cdc_debug_kafka();
+	rd_kafka_error_t *error = NULL;
 
-	if (error == NULL)
+	if (!failed)
+		error = add ? rd_kafka_incremental_assign(kafka->rk, kafka->list) :
+			rd_kafka_incremental_unassign(kafka->rk, kafka->list);
+	cdc_kafka_release_question(kafka);
+	if (error == NULL && !failed)
 		return;
-	strlcpy(text, rd_kafka_error_string(error), sizeof(text));
-	rd_kafka_error_destroy(error);
+	if (error != NULL)
+	{
+		strlcpy(text, rd_kafka_error_string(error), sizeof(text));
+		rd_kafka_error_destroy(error);
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_FDW_ERROR),
-			 errmsg("could not %s partitions", what),
+			 errmsg("could not %s partitions", add ? "assign" : "unassign"),
 			 errdetail("%s", text)));
 }
 
 void
 cdc_kafka_add(CdcKafka *kafka, const CdcTopicPartition *parts, int n)
 {
-	rd_kafka_error_t *error;
-
 	if (n == 0)
 		return;
 	forget_aliases(kafka);
@@ -157,25 +164,19 @@ cdc_kafka_add(CdcKafka *kafka, const CdcTopicPartition *parts, int n)
 		partition->halted = false;
 		partition->leader = LEADER_UNKNOWN;
 	}
-	error = rd_kafka_incremental_assign(kafka->rk, kafka->list);
-	cdc_kafka_release_question(kafka);
-	check_assignment(error, "assign");
+	change_assignment(kafka, true);
 }
 
 void
 cdc_kafka_remove(CdcKafka *kafka, const CdcTopicPartition *parts, int n)
 {
-	rd_kafka_error_t *error;
-
 	if (n == 0)
 		return;
 	forget_aliases(kafka);
 	cdc_kafka_make_list(kafka, parts, n);
 	for (int i = 0; i < n; i++)
 		find_partition(kafka, parts[i].topic, parts[i].partition, HASH_REMOVE);
-	error = rd_kafka_incremental_unassign(kafka->rk, kafka->list);
-	cdc_kafka_release_question(kafka);
-	check_assignment(error, "unassign");
+	change_assignment(kafka, false);
 }
 
 /* --------------------------------------------------------------------

@@ -199,7 +199,8 @@ set_property(rd_kafka_conf_t *conf, const char *name, const char *value,
 	rd_kafka_conf_res_t result;
 
 	/* the text may be left over even on success: only the code counts */
-	result = rd_kafka_conf_set(conf, name, value, text, sizeof(text));
+	result = cdc_debug_kafka() ? RD_KAFKA_CONF_INVALID :
+		rd_kafka_conf_set(conf, name, value, text, sizeof(text));
 	if (result == RD_KAFKA_CONF_OK ||
 		(result == RD_KAFKA_CONF_UNKNOWN && optional))
 		return;
@@ -330,7 +331,7 @@ cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
 {
 	rd_kafka_conf_t *conf;
 	rd_kafka_t *volatile rk = NULL;
-	char		text[CDC_MESSAGE_LEN];
+	char		text[CDC_MESSAGE_LEN] = "";
 
 	if (MyBackendType != B_BG_WORKER)
 		elog(ERROR, "librdkafka may only run in a worker of cdc_sink");
@@ -340,8 +341,9 @@ cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
 	{
 		conf = make_conf(config, *rules, producer);
 		cdc_kafka_prepare_exit();
-		rk = rd_kafka_new(producer ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER,
-						  conf, text, sizeof(text));
+		if (!cdc_debug_kafka())
+			rk = rd_kafka_new(producer ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER,
+							  conf, text, sizeof(text));
 		if (rk == NULL)
 		{
 			bool		resource = rd_kafka_last_error() ==

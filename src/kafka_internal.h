@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "brokers.h"
+#include "debug_fail.h"
 #include "kafka.h"
 
 /*

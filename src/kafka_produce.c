@@ -105,7 +105,8 @@ cdc_producer_send(CdcProducer *producer, const char *topic,
 	rd_kafka_headers_t *headers = rd_kafka_headers_new(record->nheaders + nmore);
 	rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__FAIL;
 
-	if (add_headers(headers, record->headers, record->nheaders) &&
+	if (!cdc_debug_kafka() &&
+		add_headers(headers, record->headers, record->nheaders) &&
 		add_headers(headers, more, nmore))
 		code = rd_kafka_producev(producer->rk, RD_KAFKA_V_TOPIC(topic),
 								 RD_KAFKA_V_KEY(record->key.data,

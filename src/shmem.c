@@ -112,6 +112,14 @@ shmem_startup(void)
 	cdc_shared = ShmemInitStruct("cdc_sink", shared_size(), &found);
 	if (!found)
 		init_shared();
+#ifdef CDC_DEVELOPER
+	cdc_debug_shared = &cdc_shared->debug;
+	if (!found)
+	{
+		pg_atomic_init_u32(&cdc_debug_shared->run, 0);
+		pg_atomic_init_u64(&cdc_debug_shared->hits, 0);
+	}
+#endif
 	cdc_shared_partitions = init_hash("cdc_sink partitions",
 									  CDC_MAX_PARTITIONS,
 									  sizeof(CdcPartitionKey),

@@ -227,6 +227,9 @@ typedef struct CdcShared
 	CdcScanRequest scans[CDC_MAX_SCANS];
 	ConditionVariable scanned;	/* broadcast after each scan */
 	CdcErrorReport errors[CDC_MAX_ERRORS];
+#ifdef CDC_DEVELOPER
+	CdcDebugShared debug;
+#endif
 	int			nslots;
 	CdcSlot		slots[FLEXIBLE_ARRAY_MEMBER];
 } CdcShared;

@@ -555,6 +555,7 @@ serve_signals(Worker *worker)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		cdc_debug_arm();
 		if (worker->consumer && !worker->open_failed &&
 			!cdc_consumer_is_current(worker->consumer, true))
 			open_consumer(worker);
@@ -655,6 +656,7 @@ cdc_apply_main(Datum slot_index)
 	memset(&worker, 0, sizeof(worker));
 	worker.waits_fd = -1;
 	cdc_slot_report(CDC_STATE_STARTING, "connecting", "", 0);
+	cdc_debug_arm();
 	open_consumer(&worker);
 	for (;;)
 	{

@@ -1,4 +1,4 @@
-# Workers that end by an error while a TLS connection is under way, again and again, never take the server down.
+# Workers that end by an error while TLS connections are under way, of consumer and producer, again and again, never take the server down.
 use strict;
 use warnings;
 
@@ -25,7 +25,7 @@ if (($node->psql('postgres', 'SHOW cdc_sink.debug_fail_at'))[0] != 0
 
 my $kafka = CdcSink::SecureKafka->new;
 my $dir = $kafka->dir;
-$kafka->produce('rows', map { inserted({ id => $_, v => 'v' x 500 }) } 1 .. 5000);
+$kafka->produce('rows', (map { inserted({ id => $_, v => 'v' x 500 }) } 1 .. 5000), { key => 'bad', value => 'no JSON' });
 
 mkdir "$dir/secrets" or die $!;
 rename("$dir/client.key", "$dir/secrets/client.key") or die $!;
@@ -41,12 +41,16 @@ foreach my $i (1 .. $workers)
 {
 	$node->safe_psql('postgres', <<SQL);
 CREATE TABLE rows$i (id int PRIMARY KEY, v text);
-SELECT cdc_sink.create_subscription('s$i', 'kafka', options => '{"retry_backoff_ms": 10, "retry_backoff_max_ms": 10, "batch_rows": 100}');
+SELECT cdc_sink.create_subscription('s$i', 'kafka', options => '{"retry_backoff_ms": 10, "retry_backoff_max_ms": 10, "batch_rows": 100,
+	"on_error": "dead_letter", "dead_letter_topic": "letters$i"}');
 SELECT cdc_sink.add_mapping('s$i', 'rows', 'rows$i');
 SQL
 	ok_caught_up($node, "s$i", "subscription $i reads through TLS");
-	# what is read anew while the workers fall
-	$node->safe_psql('postgres', "SELECT cdc_sink.disable_subscription('s$i'); SELECT cdc_sink.set_position('s$i', 'rows', 0, 'earliest'); TRUNCATE rows$i");
+	$node->poll_query_until('postgres', "SELECT count(published_at) = 1 FROM cdc_sink.dead_letter WHERE subscription = 's$i'") or die 'the dead letter is not published';
+	pass("and publishes a dead letter through TLS");
+	# what is read and published anew while the workers fall
+	$node->safe_psql('postgres', "SELECT cdc_sink.disable_subscription('s$i'); SELECT cdc_sink.set_position('s$i', 'rows', 0, 'earliest'); TRUNCATE rows$i;
+		UPDATE cdc_sink.dead_letter SET unpublished = true WHERE subscription = 's$i'");
 }
 
 my $postmaster = $node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()');
@@ -66,6 +70,7 @@ foreach my $i (1 .. $workers)
 {
 	ok_caught_up($node, "s$i", "subscription $i goes on by itself");
 	is($node->safe_psql('postgres', "SELECT count(*), sum(length(v)) FROM rows$i"), '5000|2500000', 'with all rows');
+	$node->poll_query_until('postgres', "SELECT NOT unpublished FROM cdc_sink.dead_letter WHERE subscription = 's$i'") or die 'the dead letter is not published again';
 }
 is($node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()'), $postmaster, 'the server is the same');
 
