@@ -22,6 +22,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
 #include "compat.h"
@@ -32,6 +33,8 @@
 /* most letters and bytes on their way at a time */
 #define MOST_LETTERS		500
 #define MOST_BYTES			(8 * 1024 * 1024)
+/* nothing more is sent while so many deliveries could not be noted */
+#define MOST_MARKS			(4 * MOST_LETTERS)
 /* deliveries are looked for so often while some are to come */
 #define POLL_MS				50
 /* between two tries of letters that failed, and of a row that was locked */
@@ -348,6 +351,9 @@ mark_delivered(CdcPublisher *publisher)
 	int			kept = 0;
 
 	StartTransactionCommand();
+	/* a mark that is lost has its letter published again, no more */
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
+							 PGC_S_OVERRIDE, GUC_ACTION_LOCAL, true, 0, false);
 	ids = palloc(n * sizeof(int64));
 	attempts = palloc(n * sizeof(int64));
 	left = palloc(n * sizeof(int64));
@@ -474,6 +480,7 @@ cdc_publisher_turn(CdcPublisher *publisher, CdcConsumer *consumer)
 	}
 	notice_letters(publisher, consumer);
 	if (publisher->looking && publisher->nopen == 0 &&
+		publisher->nmarks < MOST_MARKS &&
 		GetCurrentTimestamp() >= publisher->look_at)
 		step(publisher, consumer, true);
 }
@@ -489,7 +496,7 @@ cdc_publisher_due(const CdcPublisher *publisher)
 		return POLL_MS;
 	if (publisher->nmarks > 0)
 		due = TimestampDifferenceMilliseconds(now, publisher->mark_at) + 1;
-	if (publisher->looking)
+	if (publisher->looking && publisher->nmarks < MOST_MARKS)
 	{
 		long		look = TimestampDifferenceMilliseconds(now, publisher->look_at) + 1;
 
