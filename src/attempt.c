@@ -402,7 +402,8 @@ try_transaction(CdcAttempt *attempt, bool isolated)
 		failure = cdc_failure_make(&attempt->apply, error);
 		HOLD_INTERRUPTS();
 		FlushErrorState();
-		AbortCurrentTransaction();
+		/* the error may have come while another was cleaned up after */
+		AbortOutOfAnyTransaction();
 		RESUME_INTERRUPTS();
 		cdc_error_position_reset();
 		cdc_apply_counts(pipeline->relmap, false);

@@ -395,7 +395,7 @@ step(CdcPublisher *publisher, CdcConsumer *consumer, bool send)
 		MemoryContextSwitchTo(TopMemoryContext);
 		error = CopyErrorData();
 		FlushErrorState();
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(TopMemoryContext);
 		cdc_arena_reset(&publisher->arena);
 		complain(publisher, consumer, error->message);

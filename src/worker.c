@@ -269,7 +269,7 @@ open_consumer(Worker *worker)
 		MemoryContextSwitchTo(TopMemoryContext);
 		error = CopyErrorData();
 		FlushErrorState();
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(TopMemoryContext);
 		worker->open_failed = true;
 		note_open_failure(worker, error);
