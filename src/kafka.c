@@ -592,28 +592,22 @@ take_error(CdcKafka *kafka, CdcKafkaEvent *event)
 	take_client_error(kafka, event, code, text);
 }
 
-/*
- * A log line.  One that tells of an answer which is malformed ends the worker:
- * the library goes on, but after some of them its counts of references are
- * wrong (seen with 2.0.2), which would abort a later destruction.
- */
-static void
-take_log(CdcKafka *kafka)
+void
+cdc_kafka_take_log(rd_kafka_event_t *event, bool *tainted)
 {
 	const char *facility;
 	const char *text;
+	char		detail[CDC_MESSAGE_LEN];
 	int			level;
 
-	char		detail[CDC_MESSAGE_LEN];
-
-	if (rd_kafka_event_log(kafka->event, &facility, &text, &level) != 0)
+	if (rd_kafka_event_log(event, &facility, &text, &level) != 0)
 		return;
 	ereport(DEBUG1,
 			(errmsg_internal("librdkafka: %s: %s", facility, text)));
 	if (strncmp(facility, "PROTO", 5) != 0)
 		return;
 	strlcpy(detail, text, sizeof(detail));
-	kafka->tainted = true;
+	*tainted = true;
 	ereport(ERROR,
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
 			 errmsg("a broker sent an answer that cannot be read"),
@@ -654,7 +648,7 @@ cdc_kafka_poll(CdcKafka *kafka, CdcArena *arena, CdcKafkaEvent *event)
 				take_error(kafka, event);
 				break;
 			case RD_KAFKA_EVENT_LOG:
-				take_log(kafka);
+				cdc_kafka_take_log(kafka->event, &kafka->tainted);
 				break;
 			default:
 				break;

@@ -154,6 +154,13 @@ extern CdcDestruction *cdc_producer_begin_close(bool wait);
 
 /* Frees the event at hand and its message. */
 extern void cdc_kafka_release_event(CdcKafka *kafka);
+/*
+ * Takes a log line.  One that tells of an answer which is malformed ends the
+ * worker by an ERROR: the library goes on, but after some of them its counts
+ * of references are wrong (seen with 2.0.2), which would abort a later
+ * destruction; so the client is marked as one not to be destroyed.
+ */
+extern void cdc_kafka_take_log(rd_kafka_event_t *event, bool *tainted);
 /* A broker answered: clears the reason of the status. */
 extern void cdc_kafka_note_answer(CdcKafka *kafka);
 /*

@@ -27,6 +27,7 @@ struct CdcProducer
 	rd_kafka_queue_t *queue;	/* deliveries, errors, logs */
 	ConnectRules *rules;
 	rd_kafka_event_t *event;	/* held: deliveries come several at a time */
+	bool		tainted;		/* not to be destroyed: cdc_kafka_take_log */
 	char		complaint[CDC_MESSAGE_LEN];
 };
 
@@ -67,6 +68,8 @@ cdc_producer_begin_close(bool wait)
 	if (producer == NULL || producer->pid != getpid())
 		return NULL;
 	open_producer = NULL;
+	if (producer->tainted)
+		return NULL;
 	if (producer->event != NULL)
 		rd_kafka_event_destroy(producer->event);
 	/* what is still queued would be waited for */
@@ -145,10 +148,6 @@ cdc_producer_poll(CdcProducer *producer, CdcDelivery *delivery)
 {
 	for (;;)
 	{
-		const char *facility;
-		const char *text;
-		int			level;
-
 		if (producer->event == NULL)
 			producer->event = rd_kafka_queue_poll(producer->queue, 0);
 		if (producer->event == NULL)
@@ -165,11 +164,7 @@ cdc_producer_poll(CdcProducer *producer, CdcDelivery *delivery)
 						sizeof(producer->complaint));
 				break;
 			case RD_KAFKA_EVENT_LOG:
-				if (rd_kafka_event_log(producer->event, &facility, &text,
-									   &level) == 0)
-					ereport(DEBUG1,
-							(errmsg_internal("librdkafka producer: %s: %s",
-											 facility, text)));
+				cdc_kafka_take_log(producer->event, &producer->tainted);
 				break;
 			default:
 				break;
