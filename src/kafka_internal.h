@@ -161,8 +161,6 @@ extern void cdc_kafka_release_event(CdcKafka *kafka);
  * destruction; so the client is marked as one not to be destroyed.
  */
 extern void cdc_kafka_take_log(rd_kafka_event_t *event, bool *tainted);
-/* A broker answered: clears the reason of the status. */
-extern void cdc_kafka_note_answer(CdcKafka *kafka);
 /*
  * The state_reason of an error of one topic or partition.  *halts is set
  * where librdkafka goes on behind records that it did not deliver.
@@ -176,6 +174,23 @@ extern Partition *cdc_kafka_find_partition(CdcKafka *kafka, const char *topic,
 
 /* --- kafka_trouble.c --- */
 
+/* A broker answered: clears the reason of the status. */
+extern void cdc_kafka_note_answer(CdcKafka *kafka);
+/* Something is wrong with the connection; reason is a state_reason. */
+extern void cdc_kafka_note_trouble(CdcKafka *kafka, const char *reason,
+								   const char *message);
+/*
+ * The state_reason of an error of the client as a whole, a static word; NULL:
+ * nothing that a user need know.
+ */
+extern const char *cdc_kafka_client_reason(CdcKafka *kafka,
+										   rd_kafka_resp_err_t code,
+										   const char *text);
+/* What more is known of such an error: "" or a static text. */
+extern const char *cdc_kafka_explanation(CdcKafka *kafka, const char *reason,
+										 const char *text);
+/* Looks whether a broker is back, now and then, while the status is bad. */
+extern void cdc_kafka_probe(CdcKafka *kafka);
 /*
  * An error text of librdkafka that may name a broker: it counts as failed.
  * unreadable: by answers to a fetch that the client does not take.
