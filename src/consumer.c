@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "catalog_server.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"

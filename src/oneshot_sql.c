@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "catalog_server.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"

@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "mb/pg_wchar.h"
+#include "catalog_server.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/guc.h"

@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
+#include "catalog_server.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"

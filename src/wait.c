@@ -30,6 +30,7 @@
 #include "notify.h"
 #include "shmem.h"
 #include "sqlargs.h"
+#include "wait_internal.h"
 
 extern PGDLLEXPORT Datum cdc_sink_wait_for_catchup(PG_FUNCTION_ARGS);
 extern PGDLLEXPORT Datum cdc_sink_wait_for_offset(PG_FUNCTION_ARGS);
@@ -44,275 +45,6 @@ PG_FUNCTION_INFO_V1(cdc_sink_wait_for_offset);
  */
 #define TICK_MS		200
 #define REVIEW_MS	1000
-
-/* A worker as it was when the waiter asked it. */
-typedef struct CdcAsked
-{
-	int			index;
-	uint64		generation;
-	uint64		config;			/* changes committed before the question */
-	bool		current;		/* it has acted upon them ... */
-	uint64		publications;	/* ... when it had published so often */
-} CdcAsked;
-
-/* A partition, and where it must come to. */
-typedef struct CdcGoal
-{
-	CdcPartitionKey key;
-	int64		end;
-} CdcGoal;
-
-/* What wait_for_offset waits for. */
-typedef struct CdcOffsetGoal
-{
-	char	   *topic;
-	int32		partition;
-	int64		offset;
-} CdcOffsetGoal;
-
-/* A call of one of the functions. */
-typedef struct CdcWaiter
-{
-	int64		id;				/* of the subscription; 0: not known yet */
-	char	   *name;			/* as called */
-	bool		wants_ends;		/* wait_for_catchup */
-	const CdcOffsetGoal *only;	/* wait_for_offset; else NULL: all partitions */
-	CdcSubscription *subscription;	/* in its own context, read again */
-	MemoryContext context;		/* of the above */
-	TimestampTz deadline;
-	TimestampTz reviewed;
-	TimestampTz requested_at;
-	uint64		request;		/* number of the question; 0: not asked yet */
-	int			nasked;
-	CdcAsked   *asked;			/* room for all slots */
-	bool		fresh;			/* states tell of the present configuration */
-	bool		fixed;			/* the goals are known */
-	int			ngoals;
-	CdcGoal    *goals;
-	int			nentries;
-	int			entries_size;
-	CdcPartitionEntry *entries; /* states of partitions, as last copied */
-} CdcWaiter;
-
-/*
- * --- errors ---
- */
-
-/* ERROR 55000 with state, reason and hint. */
-static void
-throw_state(const CdcWaiter *waiter, CdcState state, const char *reason,
-			const char *hint, const char *topic, int32 partition)
-{
-	const char *name = waiter->subscription->name;
-
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 topic == NULL ?
-			 errmsg("subscription \"%s\" is %s", name, cdc_state_name(state)) :
-			 errmsg("partition %d of topic \"%s\" of subscription \"%s\" is %s",
-					partition, topic, name, cdc_state_name(state)),
-			 errdetail("State: %s, reason: %s.", cdc_state_name(state),
-					   reason[0] != '\0' ? reason : "none"),
-			 hint[0] != '\0' ? errhint("%s", hint) : 0));
-}
-
-/* Raises an error where the subscription, as its row says, cannot run. */
-static void
-check_subscription(const CdcWaiter *waiter)
-{
-	const CdcSubscription *sub = waiter->subscription;
-
-	if (cdc_notify_pending(sub->id))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("subscription \"%s\" was changed in this transaction",
-						sub->name),
-				 errdetail("State: %s, reason: %s.", "waiting",
-						   "uncommitted_change"),
-				 errhint("Commit first: its worker acts on committed changes only.")));
-	if (sub->restored)
-		throw_state(waiter, CDC_STATE_DISABLED, "restored",
-					"This subscription came with a dump, a template or an upgrade. Call enable_subscription to run it here.",
-					NULL, 0);
-	if (!sub->enabled)
-		throw_state(waiter, CDC_STATE_DISABLED, "disabled",
-					"Call enable_subscription.", NULL, 0);
-	if (sub->nmappings == 0)
-		throw_state(waiter, CDC_STATE_WAITING, "no_mapping",
-					"Call add_mapping.", NULL, 0);
-}
-
-/*
- * Reads the subscription and its mappings, as committed now; errors where it
- * is gone, not the caller's, or cannot run.
- */
-static void
-load_subscription(CdcWaiter *waiter)
-{
-	MemoryContext old;
-	CdcSubscription *sub;
-
-	MemoryContextReset(waiter->context);
-	old = MemoryContextSwitchTo(waiter->context);
-	sub = waiter->id == 0 ? cdc_catalog_find(waiter->name) :
-		cdc_catalog_load(waiter->id);
-	MemoryContextSwitchTo(old);
-	if (sub == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("subscription \"%s\" does not exist",
-						waiter->name)));
-	waiter->id = sub->id;
-	waiter->subscription = sub;
-	waiter->reviewed = GetCurrentTimestamp();
-	cdc_subscription_check_member(sub->name, sub->owner);
-	check_subscription(waiter);
-}
-
-/* Is the topic mapped?  *enabled: by a mapping that is enabled. */
-static bool
-is_mapped(const CdcWaiter *waiter, const char *topic, bool *enabled)
-{
-	const CdcSubscription *sub = waiter->subscription;
-
-	for (int i = 0; i < sub->nmappings; i++)
-		if (strcmp(sub->mappings[i].topic, topic) == 0)
-		{
-			*enabled = sub->mappings[i].options.enabled;
-			return true;
-		}
-	return false;
-}
-
-/* Has the worker acted upon all that was committed when it was asked? */
-static bool
-is_current(CdcAsked *asked)
-{
-	CdcSlot    *slot = &cdc_shared->slots[asked->index];
-
-	if (!asked->current &&
-		pg_atomic_read_u64(&slot->config_seen) >= asked->config)
-	{
-		asked->current = true;
-		asked->publications = pg_atomic_read_u64(&slot->publications);
-	}
-	return asked->current;
-}
-
-/* Have all workers? */
-static bool
-all_current(CdcWaiter *waiter)
-{
-	bool		current = waiter->nasked > 0;
-
-	for (int i = 0; i < waiter->nasked; i++)
-		current = is_current(&waiter->asked[i]) && current;
-	return current;
-}
-
-/*
- * Have all workers published their states since then?  To be asked before
- * the states are copied.
- */
-static bool
-all_fresh(CdcWaiter *waiter)
-{
-	if (!all_current(waiter))
-		return false;
-	for (int i = 0; i < waiter->nasked; i++)
-	{
-		CdcSlot    *slot = &cdc_shared->slots[waiter->asked[i].index];
-
-		if (pg_atomic_read_u64(&slot->publications) <=
-			waiter->asked[i].publications)
-			return false;
-	}
-	return true;
-}
-
-/* Is a partition stopped of a topic that is mapped? */
-static bool
-is_stopped(const CdcWaiter *waiter, const CdcPartitionEntry *entry)
-{
-	bool		enabled;
-
-	return entry->status.state == CDC_STATE_STOPPED &&
-		is_mapped(waiter, entry->key.topic, &enabled) && enabled;
-}
-
-/*
- * Is it only partitions that are stopped, and not the whole worker?  A worker
- * shows the worst of its partitions.
- */
-static bool
-partitions_only(const CdcWaiter *waiter)
-{
-	for (int i = 0; i < waiter->nentries; i++)
-		if (is_stopped(waiter, &waiter->entries[i]))
-			return true;
-	return false;
-}
-
-/*
- * Is the stop of a slot without a process one that stays?  Of the launcher,
- * which finds that the owner cannot connect, or of a worker that ended: but
- * not where the configuration was changed since.
- */
-static bool
-stays_stopped(CdcSlot *shared, const CdcSlot *slot)
-{
-	return slot->pid == 0 && (strncmp(slot->reason, "owner_", 6) == 0 ||
-							  !cdc_slot_is_behind(shared));
-}
-
-/*
- * Raises an error where a worker is stopped, switched off, or waits for the
- * caller.  A stop is believed only from a worker that knows the present
- * configuration: enable_subscription may just have ended it.  Who waits for
- * one partition does not care for others that are stopped.
- */
-static void
-check_workers(const CdcWaiter *waiter)
-{
-	for (int i = 0; i < waiter->nasked; i++)
-	{
-		CdcSlot		slot;
-		CdcSlot    *shared = &cdc_shared->slots[waiter->asked[i].index];
-
-		cdc_slot_copy(shared, &slot);
-		if (slot.state == CDC_STATE_DISABLED ||
-			(slot.state == CDC_STATE_STOPPED &&
-			 (stays_stopped(shared, &slot) ||
-			  (slot.pid != 0 && waiter->fresh && !(waiter->only && partitions_only(waiter))))))
-			throw_state(waiter, slot.state, slot.reason, slot.hint, NULL, 0);
-		if (slot.pid != 0 &&
-			slot.proc->waitStatus == PROC_WAIT_STATUS_WAITING &&
-			cdc_waits_for_me(slot.pid))
-			throw_state(waiter, CDC_STATE_WAITING, "lock",
-						"Its worker waits for a lock of this transaction. Commit first.",
-						NULL, 0);
-	}
-}
-
-/* Raises an error where a partition that is waited for is stopped. */
-static void
-check_partitions(const CdcWaiter *waiter)
-{
-	if (!waiter->fresh)
-		return;
-	for (int i = 0; i < waiter->nentries; i++)
-	{
-		const CdcPartitionEntry *entry = &waiter->entries[i];
-
-		if (waiter->only && (entry->key.partition != waiter->only->partition ||
-							 strcmp(entry->key.topic, waiter->only->topic) != 0))
-			continue;
-		if (is_stopped(waiter, entry))
-			throw_state(waiter, entry->status.state, entry->status.reason,
-						entry->status.hint, entry->key.topic,
-						entry->key.partition);
-	}
-}
 
 /*
  * --- asking ---
@@ -403,7 +135,7 @@ all_answered(CdcWaiter *waiter)
 		if (pg_atomic_read_u64(&cdc_shared->slots[waiter->asked[i].index].end_served) <
 			waiter->request)
 			return false;
-	return all_current(waiter);
+	return cdc_wait_all_current(waiter);
 }
 
 /*
@@ -449,7 +181,7 @@ fix_goals(CdcWaiter *waiter)
 		const CdcPartitionEntry *entry = &waiter->entries[i];
 		bool		enabled;
 
-		if (!is_mapped(waiter, entry->key.topic, &enabled) || !enabled)
+		if (!cdc_wait_is_mapped(waiter, entry->key.topic, &enabled) || !enabled)
 			continue;
 		waiter->goals[waiter->ngoals].key = entry->key;
 		waiter->goals[waiter->ngoals].end = entry->status.end_offset;
@@ -476,7 +208,7 @@ is_reached(const CdcWaiter *waiter, const CdcGoal *goal)
 	const CdcPartitionEntry *entry;
 	bool		enabled;
 
-	if (!is_mapped(waiter, goal->key.topic, &enabled) || !enabled)
+	if (!cdc_wait_is_mapped(waiter, goal->key.topic, &enabled) || !enabled)
 		return true;
 	entry = find_entry(waiter, goal->key.topic, goal->key.partition);
 	return entry != NULL && entry->status.next_offset >= goal->end;
@@ -521,7 +253,7 @@ review(CdcWaiter *waiter)
 	if ((!same && waiter->requested_at != 0) ||
 		TimestampDifferenceExceeds(waiter->reviewed, GetCurrentTimestamp(),
 								   REVIEW_MS))
-		load_subscription(waiter);
+		cdc_wait_load(waiter);
 	if (!same)
 		ask_workers(waiter);
 }
@@ -539,13 +271,13 @@ wait_for(CdcWaiter *waiter, CdcWaitTest test, void *arg)
 		CHECK_FOR_INTERRUPTS();
 		review(waiter);
 		ConditionVariablePrepareToSleep(listen_to(waiter));
-		waiter->fresh = all_fresh(waiter);
+		waiter->fresh = cdc_wait_all_fresh(waiter);
 		copy_partitions(waiter);
 		done = test(waiter, arg);
 		if (done)
 			break;
-		check_workers(waiter);
-		check_partitions(waiter);
+		cdc_wait_check_workers(waiter);
+		cdc_wait_check_partitions(waiter);
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 											   waiter->deadline);
 		if (left <= 0)
@@ -590,19 +322,19 @@ is_past_offset(CdcWaiter *waiter, void *arg)
 	const CdcPartitionEntry *entry;
 	bool		enabled;
 
-	if (!is_mapped(waiter, goal->topic, &enabled))
+	if (!cdc_wait_is_mapped(waiter, goal->topic, &enabled))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("topic \"%s\" is not mapped by subscription \"%s\"",
 						goal->topic, waiter->subscription->name)));
 	entry = find_entry(waiter, goal->topic, goal->partition);
 	if (entry != NULL && entry->status.next_offset > goal->offset &&
-		all_current(waiter))
+		cdc_wait_all_current(waiter))
 		return true;
 	if (!enabled)
-		throw_state(waiter, CDC_STATE_DISABLED, "mapping_disabled",
-					"Set the mapping's option \"enabled\" to true.",
-					goal->topic, goal->partition);
+		cdc_wait_throw_state(waiter, CDC_STATE_DISABLED, "mapping_disabled",
+							 "Set the mapping's option \"enabled\" to true.",
+							 goal->topic, goal->partition);
 	return false;
 }
 
@@ -641,7 +373,7 @@ begin_wait(CdcWaiter *waiter, char *name, Interval *timeout)
 	waiter->context = AllocSetContextCreate(CurrentMemoryContext,
 											"cdc_sink waiter",
 											ALLOCSET_DEFAULT_SIZES);
-	load_subscription(waiter);
+	cdc_wait_load(waiter);
 	waiter->asked = palloc(cdc_shared->nslots * sizeof(CdcAsked));
 
 	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),

@@ -29,6 +29,7 @@
 #include "consumer.h"
 #include "guc.h"
 #include "publisher.h"
+#include "retry.h"
 #include "session.h"
 #include "shmem.h"
 
@@ -36,11 +37,8 @@
 /* while the connection is bad: how often to look whether its settings changed */
 #define CONNECTION_MS	2000
 #define IDLE_MS			10000
-#define LOCK_RETRY_MS	100
 #define REPORT_MS		1000
 #define LAST_PUBLISH_MS	500
-/* an error that repeats is logged so often */
-#define LOG_MS			60000
 
 PGDLLEXPORT void cdc_apply_main(Datum slot_index);
 
@@ -49,18 +47,11 @@ typedef struct Worker
 	CdcConsumer *consumer;		/* NULL: could not be opened */
 	bool		open_failed;
 	uint64		config_seen;
-	int			backoff_ms;
-	TimestampTz retry_at;		/* 0: nothing to wait for */
-	CdcState	trouble;		/* state while waiting for retry_at */
-	char		reason[CDC_REASON_LEN];
-	char		hint[CDC_HINT_LEN];
+	CdcRetry	retry;
 	TimestampTz clock;			/* at the last turn */
 	TimestampTz ddl_checked;
 	TimestampTz connection_checked;
 	TimestampTz report_at;		/* statistics are due; 0: none wait */
-	int			logged_sqlstate;	/* what was logged last ... */
-	TimestampTz logged_at;		/* ... when, 0: nothing ... */
-	int			unlogged;		/* ... and how often it came since */
 	WaitEventSet *waits;
 	int			waits_fd;		/* eventfd in the set, -1: none */
 	bool		busy;			/* the last turn found work */
@@ -98,144 +89,6 @@ watch_ddl(void)
 	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
 }
 
-/* Puts trouble into the list of errors; repeated ones take one place. */
-static void
-report_trouble(int64 subid, int sqlstate, const char *message,
-			   const char *detail, const char *hint, const char *disposition)
-{
-	CdcErrorReport report;
-
-	memset(&report, 0, sizeof(report));
-	report.subid = subid;
-	report.partition = -1;
-	report.offset = -1;
-	report.sqlstate = sqlstate;
-	cdc_error_copy(report.message, message ? message : "", sizeof(report.message));
-	cdc_error_copy(report.detail, detail ? detail : "", sizeof(report.detail));
-	cdc_error_copy(report.hint, hint ? hint : "", sizeof(report.hint));
-	report.attempts = 1;
-	strlcpy(report.disposition, disposition, sizeof(report.disposition));
-	cdc_error_report(&report);
-	cdc_slot_count(CDC_COUNT_ERRORS, 1);
-}
-
-/* Sets a pause before the next try; it doubles up to the maximum. */
-static void
-back_off(Worker *worker, CdcState state, const char *reason, const char *hint,
-		 bool grows)
-{
-	int			first = cdc_my_slot->retry_backoff_ms;
-	int			most = cdc_my_slot->retry_backoff_max_ms;
-
-	if (worker->consumer)
-	{
-		first = worker->consumer->subscription->options.retry_backoff_ms;
-		most = worker->consumer->subscription->options.retry_backoff_max_ms;
-	}
-	worker->backoff_ms = !grows ? LOCK_RETRY_MS : worker->backoff_ms == 0 ? first :
-		Min(worker->backoff_ms * 2, Max(first, most));
-	worker->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												   worker->backoff_ms);
-	worker->trouble = state;
-	strlcpy(worker->reason, reason, sizeof(worker->reason));
-	cdc_error_copy(worker->hint, hint ? hint : "", sizeof(worker->hint));
-}
-
-/* Word for a transient error, by the class of its SQLSTATE. */
-static const char *
-transient_reason(int sqlstate)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
-	{
-		case ERRCODE_CONNECTION_EXCEPTION:
-			return "connection_error";
-		case ERRCODE_TRANSACTION_ROLLBACK:
-			return "transaction_rollback";
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:	/* transaction ids */
-			return "insufficient_resources";
-		case ERRCODE_OPERATOR_INTERVENTION:
-			return "operator_intervention";
-		case ERRCODE_SYSTEM_ERROR:
-			return "system_error";
-		case ERRCODE_READ_ONLY_SQL_TRANSACTION:
-			return "read_only";
-		default:
-			return "internal_error";
-	}
-}
-
-/*
- * Is a line of the log due for an error that is tried again?  The first one,
- * then one a minute; *unlogged is how many came between.
- */
-static bool
-log_is_due(Worker *worker, int sqlstate, int *unlogged)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	*unlogged = worker->unlogged;
-	if (worker->logged_at != 0 && worker->logged_sqlstate == sqlstate &&
-		!TimestampDifferenceExceeds(worker->logged_at, now, LOG_MS))
-	{
-		worker->unlogged++;
-		return false;
-	}
-	worker->logged_sqlstate = sqlstate;
-	worker->logged_at = now;
-	worker->unlogged = 0;
-	return true;
-}
-
-/* A batch met a transient error: wait, and show why. */
-static void
-note_retry(Worker *worker, const CdcFailure *failure)
-{
-	CdcPipeline *pipeline = worker->consumer->pipeline;
-	int			unlogged;
-
-	cdc_slot_count(CDC_COUNT_RETRIES, 1);
-	if (failure->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
-	{
-		back_off(worker, CDC_STATE_WAITING, "lock", failure->context ?
-				 failure->context : failure->message, false);
-		return;
-	}
-	back_off(worker, CDC_STATE_RETRYING, transient_reason(failure->sqlstate),
-			 failure->message, true);
-	report_trouble(pipeline->subscription->id, failure->sqlstate,
-				   failure->message, failure->detail, failure->hint, "retry");
-	if (log_is_due(worker, failure->sqlstate, &unlogged))
-		ereport(LOG,
-				(errcode(failure->sqlstate),
-				 errmsg("subscription \"%s\" tries a batch again in %d ms: %s",
-						pipeline->subscription->name, worker->backoff_ms,
-						failure->message),
-				 unlogged > 0 ? errdetail("%d tries before were not logged.", unlogged) : 0));
-}
-
-/* The subscription could not be opened: wait, and show why. */
-static void
-note_open_failure(Worker *worker, const ErrorData *error)
-{
-	CdcErrorClass class = cdc_error_classify(error->sqlerrcode);
-	bool		stopped = class == CDC_ERROR_CONFIGURATION || class == CDC_ERROR_DATA;
-	int			unlogged;
-
-	back_off(worker, stopped ? CDC_STATE_STOPPED : CDC_STATE_RETRYING,
-			 stopped ? "configuration_error" : transient_reason(error->sqlerrcode),
-			 error->hint ? error->hint : error->message, true);
-	report_trouble(cdc_my_slot->subid, error->sqlerrcode, error->message,
-				   error->detail, error->hint, stopped ? "stop" : "retry");
-	if (log_is_due(worker, error->sqlerrcode, &unlogged))
-		ereport(LOG,
-				(errcode(error->sqlerrcode),
-				 errmsg("subscription \"%s\" cannot be consumed: %s",
-						NameStr(cdc_my_slot->subscription), error->message),
-				 error->detail ? errdetail_internal("%s", error->detail) : 0,
-				 error->hint ? errhint("%s", error->hint) : 0));
-}
-
 /*
  * Opens the consumer, again after a change of the configuration.  Exits where
  * the subscription is not to run any more.
@@ -248,7 +101,7 @@ open_consumer(Worker *worker)
 
 	worker->consumer = NULL;
 	worker->open_failed = false;
-	worker->retry_at = 0;
+	worker->retry.at = 0;
 	ddl_seen = server_seen = false;
 	PG_TRY();
 	{
@@ -272,7 +125,7 @@ open_consumer(Worker *worker)
 		AbortOutOfAnyTransaction();
 		MemoryContextSwitchTo(TopMemoryContext);
 		worker->open_failed = true;
-		note_open_failure(worker, error);
+		cdc_retry_open(&worker->retry, error);
 		FreeErrorData(error);
 	}
 	PG_END_TRY();
@@ -318,7 +171,7 @@ look_at_ddl(Worker *worker)
 		return;
 	ddl_seen = false;
 	if (worker->open_failed)
-		worker->retry_at = 0;
+		worker->retry.at = 0;
 	else if (worker->consumer)
 	{
 		cdc_pipeline_resume(worker->consumer->pipeline, false);
@@ -362,8 +215,7 @@ note_done(Worker *worker)
 	const CdcPipeline *pipeline = worker->consumer->pipeline;
 	TimestampTz now = GetCurrentTimestamp();
 
-	worker->backoff_ms = 0;
-	worker->retry_at = 0;
+	cdc_retry_clear(&worker->retry);
 	cdc_slot_count(CDC_COUNT_BATCHES, 1);
 	cdc_slot_count(CDC_COUNT_RECORDS, pipeline->nrecords);
 	cdc_slot_count(CDC_COUNT_BYTES, pipeline->nbytes);
@@ -402,9 +254,9 @@ publish(Worker *worker)
 		state = cdc_consumer_publish(worker->consumer, reason, hint);
 		cdc_publisher_hint(&worker->publisher, worker->consumer, hint);
 	}
-	if (worker->retry_at != 0 && worker->trouble > state)
-		cdc_slot_report(worker->trouble, worker->reason, worker->hint,
-						worker->retry_at);
+	if (worker->retry.at != 0 && worker->retry.state > state)
+		cdc_slot_report(worker->retry.state, worker->retry.reason,
+						worker->retry.hint, worker->retry.at);
 	else
 		cdc_slot_report(state, reason, hint, 0);
 	if (worker->consumer &&
@@ -485,9 +337,9 @@ wait_for_work(Worker *worker)
 		return;
 	if (report > 0)
 		timeout = Min(timeout, report);
-	if (worker->retry_at != 0)
+	if (worker->retry.at != 0)
 		timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-															   worker->retry_at) + 1);
+															   worker->retry.at) + 1);
 	if (worker->consumer)
 	{
 		long		group = cdc_consumer_group_due(worker->consumer);
@@ -509,7 +361,7 @@ wait_for_work(Worker *worker)
 	if (worker->consumer && !worker->consumer->status.connected)
 		timeout = Min(timeout, CONNECTION_MS);
 	/* counted in slices: the clock may be set back */
-	while (!wait_slice(worker, worker->retry_at != 0, Min(timeout, CDC_WATCH_MS)))
+	while (!wait_slice(worker, worker->retry.at != 0, Min(timeout, CDC_WATCH_MS)))
 	{
 		timeout -= CDC_WATCH_MS;
 		if (timeout <= 0 ||
@@ -530,9 +382,9 @@ look_at_clock(Worker *worker)
 
 	if (now < worker->clock)
 	{
-		worker->retry_at = Min(worker->retry_at, now);
+		cdc_retry_clock_back(&worker->retry, now);
 		worker->report_at = Min(worker->report_at, now);
-		worker->ddl_checked = worker->logged_at = 0;
+		worker->ddl_checked = 0;
 		if (worker->consumer)
 			cdc_consumer_clock_back(worker->consumer, now);
 	}
@@ -561,7 +413,7 @@ serve_signals(Worker *worker)
 			open_consumer(worker);
 	}
 	if (worker->config_seen != pg_atomic_read_u64(&cdc_my_slot->config_count) ||
-		(worker->open_failed && GetCurrentTimestamp() >= worker->retry_at))
+		(worker->open_failed && GetCurrentTimestamp() >= worker->retry.at))
 		open_consumer(worker);
 }
 
@@ -578,7 +430,7 @@ turn(Worker *worker)
 	cdc_consumer_pull(consumer);
 	if (consumer->received)
 		cdc_slot_times(GetCurrentTimestamp(), 0, 0);
-	if (worker->retry_at == 0 || GetCurrentTimestamp() >= worker->retry_at)
+	if (worker->retry.at == 0 || GetCurrentTimestamp() >= worker->retry.at)
 		step = cdc_pipeline_step(consumer->pipeline);
 	switch (step)
 	{
@@ -586,7 +438,8 @@ turn(Worker *worker)
 			note_done(worker);
 			break;
 		case CDC_STEP_RETRY:
-			note_retry(worker, consumer->pipeline->failure);
+			cdc_retry_batch(&worker->retry, consumer->subscription,
+							consumer->pipeline->failure);
 			break;
 		case CDC_STEP_FENCED:
 			/*
