@@ -18,6 +18,7 @@
 
 #include "consumer.h"
 #include "guc.h"
+#include "moved.h"
 #include "oneshot.h"
 
 #define ENDS_MS				1000
@@ -28,6 +29,8 @@
 #define ENDS_FAILED_MS		3000
 #define QUESTION_MS			5000
 #define GATHERED_MS			10000
+/* how often one of several workers looks for old rows of key changes */
+#define SWEEP_LOOK_MS		300000
 
 /* Fingerprint of the client's settings: a new client where it differs. */
 static char *
@@ -483,6 +486,32 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 }
 
 /*
+ * Do rows of key changes wait in vain?  They may go only where all partitions
+ * are in one worker's sight (hold.c), so worker 0 of several looks for them
+ * now and then, when it has nothing else to do.
+ */
+static bool
+sweep_wanted(CdcConsumer *consumer)
+{
+	const CdcPipeline *pipeline = consumer->pipeline;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		waiting;
+
+	if (consumer->worker_no != 0 || now < consumer->next_sweep_look)
+		return false;
+	for (int i = 0; i < pipeline->nparts; i++)
+		if (pipeline->parts[i]->next_offset < pipeline->parts[i]->end_offset)
+			return false;
+	consumer->next_sweep_look = TimestampTzPlusMilliseconds(now, SWEEP_LOOK_MS);
+	StartTransactionCommand();
+	waiting = cdc_moved_waits(consumer->subscription->name,
+							  TimestampTzPlusMilliseconds(now, -CDC_MOVED_KEEP_MS));
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+	return waiting;
+}
+
+/*
  * cdc_consumer_gather: see consumer.h.  Worker 0 gives the partitions back
  * when none was held for a while.
  */
@@ -493,7 +522,7 @@ cdc_consumer_gather(CdcConsumer *consumer)
 
 	if (consumer->nworkers <= 1)
 		return;
-	if (pipeline->gather_wanted && !consumer->gathered)
+	if (!consumer->gathered && (pipeline->gather_wanted || sweep_wanted(consumer)))
 	{
 		cdc_slot_gather(true);
 		return;
@@ -516,6 +545,7 @@ cdc_consumer_clock_back(CdcConsumer *consumer, TimestampTz now)
 	consumer->next_ends = Min(consumer->next_ends, now);
 	consumer->gathered_at = Min(consumer->gathered_at, now);
 	consumer->next_watch = Min(consumer->next_watch, now);
+	consumer->next_sweep_look = Min(consumer->next_sweep_look, now);
 	consumer->next_warning = Min(consumer->next_warning, now);
 	consumer->pipeline->fresh_since = Min(consumer->pipeline->fresh_since, now);
 	for (int i = 0; i < consumer->pipeline->nparts; i++)

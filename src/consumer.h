@@ -79,6 +79,7 @@ typedef struct CdcConsumer
 	int			nworkers;
 	bool		gathered;		/* worker 0 has all partitions, others none */
 	TimestampTz gathered_at;	/* when that was last of use */
+	TimestampTz next_sweep_look;	/* for rows of key changes, among several */
 	int			ntopics;
 	CdcTopicState *topics;
 	CdcPartitionStatus *published;	/* by partition, as last reported */

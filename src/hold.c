@@ -301,6 +301,7 @@ cdc_hold_check_sweep(CdcPipeline *pipeline)
 			return;
 		pipeline->sweep_mark = now;
 		pipeline->sweep_serial = pipeline->ends_serial;
+		pipeline->ends_wanted = true;
 	}
 	for (int i = 0; i < pipeline->nparts; i++)
 	{

@@ -299,7 +299,7 @@ cdc_kafka_explanation(CdcKafka *kafka, const char *reason, const char *text)
 	/* 2.6.1 mended the final message, which Kafka 4.0 began to check */
 	if (strcmp(reason, "auth_error") == 0 && strstr(text, "SCRAM") != NULL &&
 		rd_kafka_version() < 0x02060100)
-		return "librdkafka before 2.6.1 cannot log in by SCRAM to Kafka 4.0 or later";
+		return "to Kafka 4.0 or later, librdkafka before 2.6.1 cannot log in by SCRAM";
 	if (strstr(text, "certificate verify failed") == NULL)
 		return "";
 	pthread_mutex_lock(&kafka->rules->mutex);

@@ -126,6 +126,13 @@ static CdcStatement sweep = {
 	.types = {NAMEOID, TIMESTAMPTZOID}
 };
 
+static CdcStatement waits = {
+	.sql = "SELECT FROM cdc_sink.moved_row WHERE subscription OPERATOR(pg_catalog.=) $1 "
+	"AND kept_at OPERATOR(pg_catalog.<) $2 LIMIT 1",
+	.nargs = 2,
+	.types = {NAMEOID, TIMESTAMPTZOID}
+};
+
 /*
  * Parameters that name one key change; nulls has room for all parameters of
  * the statement.
@@ -281,6 +288,21 @@ cdc_moved_forget(CdcRelation *rel, const CdcEvent *event, Datum old_key,
 	SPI_finish();
 }
 
+/* Runs a statement on the rows that the subscription kept before a time. */
+static int
+run_before(CdcStatement *statement, const char *subscription, TimestampTz before)
+{
+	Datum		values[2];
+	int			n;
+
+	values[0] = DirectFunctionCall1(namein, CStringGetDatum(subscription));
+	values[1] = TimestampTzGetDatum(before);
+	SPI_connect();
+	n = run(statement, values, NULL);
+	SPI_finish();
+	return n;
+}
+
 /*
  * cdc_moved_sweep drops what the subscription kept before a time and nobody
  * asked for.  The caller knows that every partition has passed an end learned
@@ -289,11 +311,18 @@ cdc_moved_forget(CdcRelation *rel, const CdcEvent *event, Datum old_key,
 void
 cdc_moved_sweep(const char *subscription, TimestampTz before)
 {
-	Datum		values[2];
+	run_before(&sweep, subscription, before);
+}
 
-	values[0] = DirectFunctionCall1(namein, CStringGetDatum(subscription));
-	values[1] = TimestampTzGetDatum(before);
-	SPI_connect();
-	run(&sweep, values, NULL);
-	SPI_finish();
+/*
+ * cdc_moved_waits: see moved.h.
+ */
+bool
+cdc_moved_waits(const char *subscription, TimestampTz before)
+{
+	if (run_before(&waits, subscription, before) == 0)
+		return false;
+	cdc_moved_kept = true;
+	cdc_moved_first = 0;
+	return true;
 }

@@ -45,6 +45,11 @@ extern void cdc_moved_forget(CdcRelation *rel, const CdcEvent *event,
 
 /* Drops the rows of a subscription that were kept before a time. */
 extern void cdc_moved_sweep(const char *subscription, TimestampTz before);
+/*
+ * Are there rows of a subscription that were kept before a time?  Then the
+ * next sweep of this process looks for them, too.  Needs a transaction.
+ */
+extern bool cdc_moved_waits(const char *subscription, TimestampTz before);
 /* May there be kept rows?  True at first. */
 extern bool cdc_moved_kept;
 /* When this process kept its first one since there were none, and its last; 0: none. */

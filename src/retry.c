@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/timestamp.h"
 
 #include "errors.h"
@@ -111,13 +112,17 @@ void
 cdc_retry_batch(CdcRetry *retry, const CdcSubscription *subscription,
 				const CdcFailure *failure)
 {
+	char		hint[CDC_HINT_LEN];
 	int			unlogged;
 
 	cdc_slot_count(CDC_COUNT_RETRIES, 1);
 	if (failure->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
 	{
-		pause_for(retry, LOCK_RETRY_MS, CDC_STATE_WAITING, "lock",
-				  failure->context ? failure->context : failure->message);
+		/* it waits most of the time, and only then can be asked for whom */
+		snprintf(hint, sizeof(hint),
+				 "SELECT pg_blocking_pids(%d) tells who holds the lock: %s",
+				 MyProcPid, failure->context ? failure->context : failure->message);
+		pause_for(retry, LOCK_RETRY_MS, CDC_STATE_WAITING, "lock", hint);
 		return;
 	}
 	pause_for(retry, next_pause(retry, subscription->options.retry_backoff_ms,

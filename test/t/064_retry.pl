@@ -114,6 +114,9 @@ $session->query_until(qr/locked/, "BEGIN;\nLOCK TABLE items IN EXCLUSIVE MODE;\n
 put(1, { id => 20, n => 20, v => 'behind the lock' });
 wait_for_state($node, 's', qr/^waiting lock$/);
 pass('a lock is waited for');
+my ($ask) = $node->safe_psql('postgres', "SELECT hint FROM cdc_sink.pg_stat_cdc_sink_subscription") =~ /^(SELECT pg_blocking_pids\(\d+\)) tells/;
+ok($node->poll_query_until('postgres', "$ask = (SELECT array_agg(pid) FROM pg_locks WHERE relation = 'items'::regclass AND mode = 'ExclusiveLock' AND granted)"),
+	'the hint asks who holds it');
 $session->query_until(qr/unlocked/, "ROLLBACK;\n\\echo unlocked\n");
 ok_caught_up($node, 's', 'and the batch applied when it is free');
 ok_rows('once');

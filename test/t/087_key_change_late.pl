@@ -56,6 +56,15 @@ ok_caught_up($node, 's', 'a delete whose insert never comes');
 is(sql('SELECT count(*) FROM cdc_sink.moved_row'), '1', 'keeps its row');
 sql(q(SELECT cdc_sink.disable_subscription('s'); UPDATE cdc_sink.moved_row SET kept_at = kept_at - interval '1 hour'; SELECT cdc_sink.enable_subscription('s')));
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM cdc_sink.moved_row'), 'but not for ever');
+sql(q(SELECT cdc_sink.alter_subscription('s', options => '{"workers": 2}')));
+($gone) = halves(100 + 1, 5);
+put(0, $gone);
+ok_caught_up($node, 's', 'with several workers');
+is(sql('SELECT count(*) FROM cdc_sink.moved_row'), '1', 'the row is kept');
+sql(q(SELECT cdc_sink.disable_subscription('s'); UPDATE cdc_sink.moved_row SET kept_at = kept_at - interval '1 hour'; SELECT cdc_sink.enable_subscription('s')));
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM cdc_sink.moved_row'), 'and goes, too');
+put(1, inserted({ id => 6, body => 'other' }));
+ok_caught_up($node, 's', 'the workers go on');
 
 $node->stop('fast');
 ok_no_crash($node);
