@@ -329,7 +329,7 @@ def perl_tap(ladder):
                 log = os.path.join(work, folder, "regress_log_" + name[:-3])
                 if os.path.exists(log):
                     told = [line for line in tail(log, 80).splitlines() if not SERVER_CONTROL.search(line)]
-                    out += "\n# the end of its log:\n# " + "\n# ".join(told[-25:])
+                    out += "\n# the end of its log:\n# " + "\n# ".join(told[-12:])
         summary = ladder.tally.tap(name, out, code)
         say(f"  {name}: {summary}, {time.monotonic() - start:.0f} s")
 

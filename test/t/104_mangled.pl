@@ -63,10 +63,12 @@ is(join(' ', worker_pids($node)), $workers, 'all by the same workers');
 # client has none.
 foreach my $round (1 .. ($ENV{CDC_SINK_FULL} ? 60 : 6))
 {
+	my $before = (split / /, $proxy->command('stats'))[2];
 	$proxy->command('mangle', 'noise', $seed + $round);
 	$oracle->produce(20);
-	my $before = (split / /, $proxy->command('stats'))[2];
-	wait_for(sub { (split / /, $proxy->command('stats'))[2] > $before + 2000 }, 'noise');
+	# or until both clients have fallen silent, which noise may do to them
+	my $end = time() + 20;
+	wait_for(sub { (split / /, $proxy->command('stats'))[2] > $before + 2000 || time() > $end }, 'noise');
 	$proxy->command('pass');
 	$proxy->command('reset');
 	foreach ($rows, $log)
