@@ -1,15 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * ahead.c
- *		Decoding ahead: a thread decodes records while more are read.
+ *		Working ahead: a thread decodes records while more are read, and
+ *		reads and decodes the next batch while one is applied.
  *
- * Floor 4.  Decoding is a quarter of the work of an insert and needs nothing
- * of the server, so it runs beside the worker's own thread, from the moment
- * that a batch has become large.  The hard thing is what two threads share:
- * everything the thread touches is malloc'ed and none of it is freed or
- * written by the worker while a lot is in work, so an ERROR anywhere in the
- * worker needs no care but cdc_ahead_reset before the bytes of the records go.
- * The thread calls nothing of the server and has every signal blocked.
+ * Floor 4.  Reading and decoding is half of the work of an insert and needs
+ * nothing of the server, so it runs beside the worker's own thread, from the
+ * moment that a batch has become large.  The hard thing is what two threads
+ * share: everything the thread touches is malloc'ed and none of it is freed
+ * or written by the worker while a lot is in work, so an ERROR anywhere in
+ * the worker needs no care but cdc_ahead_reset before the bytes of the
+ * records go.  The thread calls nothing of the server and has every signal
+ * blocked.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,46 +37,99 @@
 /* most bytes of a row that are worth fetching in advance */
 #define PREFETCH_BYTES	1024
 
+/* A batch: of its first nrecords records, done are decoded. */
+typedef struct Batch
+{
+	CdcRecord  *records;		/* MAX_RECORDS of each */
+	CdcEvent   *events;
+	CdcArena	decoded;
+	int			nrecords;
+	int			ready;			/* records to be decoded */
+	int			done;			/* records decoded */
+	bool		full;			/* no more of this batch is decoded */
+} Batch;
+
 struct CdcAhead
 {
 	const CdcDecoder *decoder;
-	CdcDecodeState *state;
-	size_t		max_bytes;		/* the thread stops where its arena is larger */
+	CdcDecodeState *state;		/* the thread's own */
+	size_t		max_bytes;		/* the thread stops where an arena is larger */
 
 	/* the worker's own */
 	bool		started;
 	pthread_t	thread;
-	int			nput;			/* records of the batch so far */
 	int			ntaken;			/* what it knows of done */
 
-	/* written by whoever is named, read by both under the mutex */
+	/* under the mutex */
 	pthread_mutex_t mutex;
 	pthread_cond_t to_thread;
 	pthread_cond_t to_worker;
-	int			ready;			/* worker: records to be decoded */
-	int			done;			/* thread: records decoded; worker: reset */
-	bool		busy;			/* thread: a lot is in work */
-	bool		full;			/* thread: no more of this batch */
-	bool		quit;			/* worker */
+	Batch	   *busy;			/* a lot of it is in work: it is the thread's,
+								 * but for nrecords of the one at hand */
+	bool		reading;		/* the thread may read the next batch */
+	bool		quit;
 
-	/* the thread's while it is busy */
-	CdcArena	arena;
-	CdcRecord  *records;		/* MAX_RECORDS of each */
-	CdcEvent   *events;
+	/* written by the worker while the thread is not busy with them */
+	Batch		batches[2];
+	Batch	   *at_hand;
+	Batch	   *next;
+	CdcAheadSource source;
+	CdcArena	raw;			/* bytes of the next batch */
+	int64		read_bytes;		/* what its records cost */
 };
 
 /* Decodes records lo to hi; returns how many of all are decoded then. */
 static int
-decode_lot(CdcAhead *ahead, int lo, int hi)
+decode_lot(CdcAhead *ahead, Batch *batch, int lo, int hi)
 {
 	for (int i = lo; i < hi; i++)
 	{
-		if (ahead->arena.total > ahead->max_bytes ||
-			!ahead->decoder->decode(ahead->state, &ahead->records[i],
-									&ahead->arena, &ahead->events[i]))
+		if (batch->decoded.total > ahead->max_bytes ||
+			!ahead->decoder->decode(ahead->state, &batch->records[i],
+									&batch->decoded, &batch->events[i]))
 			return i;
 	}
 	return hi;
+}
+
+/* Decodes the next lot of the batch at hand; enters and leaves locked. */
+static void
+decode_some(CdcAhead *ahead, Batch *batch)
+{
+	int			lo = batch->done;
+	int			hi = Min(batch->ready, lo + LOT_RECORDS);
+
+	pthread_mutex_unlock(&ahead->mutex);
+	lo = decode_lot(ahead, batch, lo, hi);
+	pthread_mutex_lock(&ahead->mutex);
+	batch->done = lo;
+	batch->full = lo < hi;
+}
+
+/*
+ * Reads the next lot of the next batch and decodes it while the cache has it;
+ * false where that was all.
+ */
+static bool
+read_lot(CdcAhead *ahead, Batch *batch)
+{
+	const CdcAheadSource *source = &ahead->source;
+	int			lo = batch->nrecords;
+	int			hi = Min(lo + LOT_RECORDS, source->max_records);
+
+	while (batch->nrecords < hi && ahead->read_bytes < source->max_bytes)
+	{
+		CdcRecord  *record = &batch->records[batch->nrecords];
+
+		if (!source->read(source->arg, &ahead->raw, record))
+			break;
+		ahead->read_bytes += cdc_record_cost(record);
+		batch->nrecords++;
+	}
+	batch->ready = batch->nrecords;
+	batch->done = decode_lot(ahead, batch, lo, batch->nrecords);
+	batch->full = batch->done < batch->nrecords;
+	return batch->done == lo + LOT_RECORDS;
 }
 
 static void *
@@ -85,22 +140,29 @@ thread_main(void *arg)
 	pthread_mutex_lock(&ahead->mutex);
 	while (!ahead->quit)
 	{
-		int			lo = ahead->done;
-		int			hi = Min(ahead->ready, lo + LOT_RECORDS);
-		int			done;
+		Batch	   *batch = ahead->at_hand;
+		bool		more;
 
-		if (lo >= hi || ahead->full)
+		if (batch->done < batch->ready && !batch->full)
+		{
+			/* the worker waits for it, or will soon */
+			ahead->busy = batch;
+			decode_some(ahead, batch);
+		}
+		else if (ahead->reading)
+		{
+			ahead->busy = ahead->next;
+			pthread_mutex_unlock(&ahead->mutex);
+			more = read_lot(ahead, ahead->next);
+			pthread_mutex_lock(&ahead->mutex);
+			ahead->reading &= more;
+		}
+		else
 		{
 			pthread_cond_wait(&ahead->to_thread, &ahead->mutex);
 			continue;
 		}
-		ahead->busy = true;
-		pthread_mutex_unlock(&ahead->mutex);
-		done = decode_lot(ahead, lo, hi);
-		pthread_mutex_lock(&ahead->mutex);
-		ahead->busy = false;
-		ahead->done = done;
-		ahead->full = done < hi;
+		ahead->busy = NULL;
 		pthread_cond_signal(&ahead->to_worker);
 	}
 	pthread_mutex_unlock(&ahead->mutex);
@@ -110,14 +172,29 @@ thread_main(void *arg)
 static void
 free_memory(CdcAhead *ahead)
 {
-	cdc_arena_free(&ahead->arena);
-	free(ahead->records);
-	free(ahead->events);
+	for (int i = 0; i < 2; i++)
+	{
+		cdc_arena_free(&ahead->batches[i].decoded);
+		free(ahead->batches[i].records);
+		free(ahead->batches[i].events);
+	}
+	cdc_arena_free(&ahead->raw);
+	if (ahead->state != NULL)
+		ahead->decoder->close(ahead->state);
 	free(ahead);
 }
 
+/* Room for the records of a batch: touched only as far as it is large. */
+static bool
+make_room(Batch *batch)
+{
+	batch->records = malloc(MAX_RECORDS * sizeof(CdcRecord));
+	batch->events = malloc(MAX_RECORDS * sizeof(CdcEvent));
+	return batch->records != NULL && batch->events != NULL;
+}
+
 CdcAhead *
-cdc_ahead_create(const CdcDecoder *decoder, CdcDecodeState *state,
+cdc_ahead_create(const CdcDecoder *decoder, const CdcSourceSettings *settings,
 				 size_t max_bytes)
 {
 	CdcAhead   *ahead = calloc(1, sizeof(*ahead));
@@ -125,18 +202,20 @@ cdc_ahead_create(const CdcDecoder *decoder, CdcDecodeState *state,
 	if (ahead == NULL)
 		return NULL;
 	ahead->decoder = decoder;
-	ahead->state = state;
+	ahead->state = decoder->open(settings);
 	ahead->max_bytes = max_bytes;
-	/* touched only as far as batches are large */
-	ahead->records = malloc(MAX_RECORDS * sizeof(CdcRecord));
-	ahead->events = malloc(MAX_RECORDS * sizeof(CdcEvent));
+	ahead->at_hand = &ahead->batches[0];
+	ahead->next = &ahead->batches[1];
+	if (ahead->state == NULL || !make_room(ahead->at_hand) ||
+		!make_room(ahead->next))
+	{
+		free_memory(ahead);
+		return NULL;
+	}
 	pthread_mutex_init(&ahead->mutex, NULL);
 	pthread_cond_init(&ahead->to_thread, NULL);
 	pthread_cond_init(&ahead->to_worker, NULL);
-	if (ahead->records != NULL && ahead->events != NULL)
-		return ahead;
-	free_memory(ahead);
-	return NULL;
+	return ahead;
 }
 
 void
@@ -184,7 +263,7 @@ hand_over(CdcAhead *ahead)
 	if (!ahead->started)
 		return;
 	pthread_mutex_lock(&ahead->mutex);
-	ahead->ready = ahead->nput;
+	ahead->at_hand->ready = ahead->at_hand->nrecords;
 	pthread_cond_signal(&ahead->to_thread);
 	pthread_mutex_unlock(&ahead->mutex);
 }
@@ -192,29 +271,32 @@ hand_over(CdcAhead *ahead)
 void
 cdc_ahead_put(CdcAhead *ahead, const CdcRecord *record)
 {
-	if (ahead->nput == MAX_RECORDS)
+	Batch	   *batch = ahead->at_hand;
+
+	if (batch->nrecords == MAX_RECORDS)
 		return;
-	ahead->records[ahead->nput++] = *record;
-	if (ahead->nput >= FIRST_RECORDS && ahead->nput % LOT_RECORDS == 0)
+	batch->records[batch->nrecords++] = *record;
+	if (batch->nrecords >= FIRST_RECORDS && batch->nrecords % LOT_RECORDS == 0)
 		hand_over(ahead);
 }
 
 /*
- * Waits until record i is decoded; false where it will not be, and then the
- * thread is at rest.  A wait is a lot or two long, so it looks for no
- * interrupt.
+ * Waits until record i is decoded; false where it will not be.  A wait is a
+ * lot or two long, so it looks for no interrupt.
  */
 static bool
 wait_for(CdcAhead *ahead, int i)
 {
+	const Batch *batch = ahead->at_hand;
+
 	/* what came after the last full lot */
-	if (ahead->ready < ahead->nput)
+	if (batch->ready < batch->nrecords)
 		hand_over(ahead);
 	pthread_mutex_lock(&ahead->mutex);
-	while (ahead->done <= i &&
-		   (ahead->busy || (ahead->done < ahead->ready && !ahead->full)))
+	while (batch->done <= i && (ahead->busy == batch ||
+								(batch->done < batch->ready && !batch->full)))
 		pthread_cond_wait(&ahead->to_worker, &ahead->mutex);
-	ahead->ntaken = ahead->done;
+	ahead->ntaken = batch->done;
 	pthread_mutex_unlock(&ahead->mutex);
 	return i < ahead->ntaken;
 }
@@ -247,10 +329,11 @@ static void
 prefetch_after(const CdcAhead *ahead, int i)
 {
 	int			last = ahead->ntaken - 1;
-	const CdcEvent *nodes = &ahead->events[Min(i + 4, last)];
-	const CdcEvent *texts = &ahead->events[Min(i + 2, last)];
+	const CdcEvent *events = ahead->at_hand->events;
+	const CdcEvent *nodes = &events[Min(i + 4, last)];
+	const CdcEvent *texts = &events[Min(i + 2, last)];
 
-	prefetch(&ahead->events[Min(i + 8, last)], sizeof(CdcEvent));
+	prefetch(&events[Min(i + 8, last)], sizeof(CdcEvent));
 	/* of an event that failed only the record is valid */
 	if (nodes->error == NULL)
 	{
@@ -267,28 +350,84 @@ prefetch_after(const CdcAhead *ahead, int i)
 bool
 cdc_ahead_take(CdcAhead *ahead, int i, CdcEvent *event)
 {
-	if (ahead->nput < FIRST_RECORDS)
-		return false;
-	if (i >= ahead->ntaken && !wait_for(ahead, i))
+	if (i >= ahead->ntaken &&
+		(ahead->at_hand->nrecords < FIRST_RECORDS || !wait_for(ahead, i)))
 		return false;
 	prefetch_after(ahead, i);
-	*event = ahead->events[i];
+	*event = ahead->at_hand->events[i];
 	return true;
+}
+
+/* Empties a batch with which the thread is not busy. */
+static void
+forget(Batch *batch)
+{
+	batch->nrecords = batch->ready = batch->done = 0;
+	batch->full = false;
+	cdc_arena_reset(&batch->decoded);
 }
 
 void
 cdc_ahead_reset(CdcAhead *ahead)
 {
-	if (ahead->ready > 0)
+	Batch	   *batch = ahead->at_hand;
+
+	pthread_mutex_lock(&ahead->mutex);
+	batch->ready = 0;
+	while (ahead->busy == batch)
+		pthread_cond_wait(&ahead->to_worker, &ahead->mutex);
+	forget(batch);
+	pthread_mutex_unlock(&ahead->mutex);
+	ahead->ntaken = 0;
+}
+
+void
+cdc_ahead_read(CdcAhead *ahead, const CdcAheadSource *source)
+{
+	if (!ahead->started || ahead->at_hand->nrecords < FIRST_RECORDS)
+		return;
+	ahead->source = *source;
+	ahead->source.max_records = Min(source->max_records, MAX_RECORDS);
+	ahead->read_bytes = 0;
+	pthread_mutex_lock(&ahead->mutex);
+	ahead->reading = true;
+	pthread_cond_signal(&ahead->to_thread);
+	pthread_mutex_unlock(&ahead->mutex);
+}
+
+int
+cdc_ahead_stop(CdcAhead *ahead, const CdcRecord **records)
+{
+	pthread_mutex_lock(&ahead->mutex);
+	ahead->reading = false;
+	while (ahead->busy == ahead->next)
+		pthread_cond_wait(&ahead->to_worker, &ahead->mutex);
+	pthread_mutex_unlock(&ahead->mutex);
+	*records = ahead->next->records;
+	return ahead->next->nrecords;
+}
+
+void
+cdc_ahead_turn(CdcAhead *ahead, CdcArena *arena, bool keep)
+{
+	Batch	   *read = ahead->next;
+
+	pthread_mutex_lock(&ahead->mutex);
+	if (keep)
 	{
-		pthread_mutex_lock(&ahead->mutex);
-		ahead->ready = 0;
-		while (ahead->busy)
-			pthread_cond_wait(&ahead->to_worker, &ahead->mutex);
-		ahead->done = 0;
-		ahead->full = false;
-		pthread_mutex_unlock(&ahead->mutex);
-		cdc_arena_reset(&ahead->arena);
+		CdcArena	empty = *arena;
+
+		Assert(ahead->at_hand->nrecords == 0);
+		*arena = ahead->raw;
+		ahead->raw = empty;
+		ahead->next = ahead->at_hand;
+		ahead->at_hand = read;
+		ahead->ntaken = read->done;
 	}
-	ahead->nput = ahead->ntaken = 0;
+	else
+	{
+		cdc_arena_adopt(arena, &ahead->raw);
+		forget(read);
+	}
+	pthread_mutex_unlock(&ahead->mutex);
 }

@@ -17,7 +17,7 @@
 #include "batch.h"
 
 #define FIRST_CHUNK		((size_t) 1024 * 1024)
-#define LARGEST_CHUNK	((size_t) 4 * 1024 * 1024)
+#define LARGEST_CHUNK	((size_t) 1024 * 1024)
 #define ALIGNMENT		((size_t) 8)
 
 /* Header of a malloc'ed block; the bytes follow it. */
@@ -158,6 +158,24 @@ cdc_arena_rewind(CdcArena *arena, CdcArenaMark mark)
 {
 	if (arena->current == mark.chunk)
 		arena->next = mark.next;
+}
+
+void
+cdc_arena_adopt(CdcArena *arena, CdcArena *from)
+{
+	CdcArenaChunk *oldest = from->current;
+
+	if (arena->current == NULL)
+		*arena = *from;
+	else if (oldest != NULL)
+	{
+		while (oldest->previous != NULL)
+			oldest = oldest->previous;
+		oldest->previous = arena->current->previous;
+		arena->current->previous = from->current;
+		arena->total += from->total;
+	}
+	memset(from, 0, sizeof(*from));
 }
 
 void

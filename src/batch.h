@@ -50,7 +50,12 @@ typedef struct CdcArenaMark
 
 extern CdcArenaMark cdc_arena_mark(const CdcArena *arena);
 extern void cdc_arena_rewind(CdcArena *arena, CdcArenaMark mark);
-/* Empties the arena; keeps its last chunk unless that is larger than 4 MB. */
+/*
+ * Hands all that from holds over to the arena, which goes on in its own chunk;
+ * from is empty then.
+ */
+extern void cdc_arena_adopt(CdcArena *arena, CdcArena *from);
+/* Empties the arena; keeps its last chunk unless that is larger than 1 MB. */
 extern void cdc_arena_reset(CdcArena *arena);
 /* Gives everything back. */
 extern void cdc_arena_free(CdcArena *arena);

@@ -21,7 +21,6 @@
 #include "moved.h"
 #include "oneshot.h"
 
-#define ENDS_MS				1000
 #define WATCH_MS			50
 #define ENDS_IDLE_MS		10000
 #define ENDS_ACTIVE_US		INT64CONST(60000000)
@@ -271,49 +270,6 @@ cdc_consumer_assign(CdcConsumer *consumer)
 	pfree(add);
 }
 
-/* An event that is no record. */
-static void
-handle_event(CdcConsumer *consumer, const CdcKafkaEvent *event)
-{
-	CdcPipeline *pipeline = consumer->pipeline;
-	CdcPartition *part = event->part >= 0 && event->part < pipeline->nparts ?
-		pipeline->parts[event->part] : NULL;
-
-	switch (event->type)
-	{
-		case CDC_KAFKA_EOF:
-			if (part && part->check != CDC_CHECK_NONE &&
-				!cdc_consumer_check_eof(consumer, part, event->offset))
-				break;
-			cdc_pipeline_eof(pipeline, event->part, event->offset);
-			if (part)
-				part->reason[0] = '\0';
-			break;
-		case CDC_KAFKA_OUT_OF_RANGE:
-			if (part)
-				cdc_consumer_lose_range(consumer, part);
-			break;
-		case CDC_KAFKA_PARTITION_ERROR:
-			/* the client has halted it, too */
-			if (part && !event->transient)
-				cdc_consumer_lose(consumer, part, event->reason, event->message,
-								  "See to the topic at the broker; cdc_sink.set_position passes what is lost.");
-			else if (part && part->mode == CDC_PARTITION_ACTIVE)
-			{
-				strlcpy(part->reason, event->reason, sizeof(part->reason));
-				strlcpy(part->hint, event->message, sizeof(part->hint));
-			}
-			if (part && event->transient)
-				cdc_consumer_recheck(consumer, part);
-			consumer->next_metadata = 0;
-			break;
-		case CDC_KAFKA_ERROR:	/* cdc_kafka_status tells */
-		case CDC_KAFKA_RECORD:
-		case CDC_KAFKA_NONE:
-			break;
-	}
-}
-
 /* cdc_consumer_tend: see consumer.h. */
 void
 cdc_consumer_tend(CdcConsumer *consumer)
@@ -335,61 +291,6 @@ cdc_consumer_tend(CdcConsumer *consumer)
 	}
 	cdc_consumer_settle_losses(consumer);
 	cdc_consumer_assign(consumer);
-}
-
-/* Is the open batch older than batch_interval_ms? */
-static bool
-batch_is_old(const CdcPipeline *pipeline)
-{
-	return pipeline->fresh_since != 0 &&
-		TimestampDifferenceExceeds(pipeline->fresh_since, GetCurrentTimestamp(),
-								   pipeline->subscription->options.batch_interval_ms);
-}
-
-/* cdc_consumer_pull: see consumer.h. */
-void
-cdc_consumer_pull(CdcConsumer *consumer)
-{
-	CdcPipeline *pipeline = consumer->pipeline;
-	CdcKafkaEvent event;
-	int			n = 0;
-
-	while (!cdc_pipeline_full(pipeline))
-	{
-		CdcKafkaEventType type = cdc_kafka_poll(consumer->kafka, &pipeline->arena,
-												&event);
-
-		/* what came since is of a new connection, and is asked for again */
-		if (event.outage)
-		{
-			cdc_consumer_recheck_all(consumer);
-			if (type == CDC_KAFKA_RECORD || type == CDC_KAFKA_EOF)
-				continue;
-		}
-		if (type == CDC_KAFKA_NONE)
-			break;
-		if (type == CDC_KAFKA_RECORD)
-		{
-			CdcPartition *part = pipeline->parts[event.record.part];
-
-			event.record.topic = part->topic;
-			if (part->check != CDC_CHECK_NONE &&
-				!cdc_consumer_check_record(consumer, part, &event.record))
-				continue;
-			if (part->mode == CDC_PARTITION_ACTIVE)
-				part->reason[0] = '\0';
-			cdc_pipeline_put(pipeline, &event.record);
-			if (!consumer->active)
-				consumer->next_ends = Min(consumer->next_ends,
-										  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ENDS_MS));
-			consumer->received = consumer->active = true;
-		}
-		else
-			handle_event(consumer, &event);
-		/* the clock costs more than a record */
-		if ((++n & 255) == 0 && batch_is_old(pipeline))
-			break;
-	}
 }
 
 /*
@@ -438,7 +339,7 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 	 * same connection, so nobody asks while records flow: the watermark that
 	 * each fetch brings will do until then.
 	 */
-	consumer->next_ends = TimestampTzPlusMilliseconds(time, ENDS_MS);
+	consumer->next_ends = TimestampTzPlusMilliseconds(time, CDC_ENDS_MS);
 	if (!now && !pipeline->ends_wanted && !failed && consumer->active &&
 		time < consumer->ends_time + ENDS_ACTIVE_US)
 	{
@@ -480,7 +381,7 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 		learn_beginnings(consumer);
 	}
 	else
-		consumer->next_ends = TimestampTzPlusMilliseconds(time, 5 * ENDS_MS);
+		consumer->next_ends = TimestampTzPlusMilliseconds(time, 5 * CDC_ENDS_MS);
 	pfree(ends);
 	return answered;
 }

@@ -127,8 +127,6 @@ extern bool cdc_consumer_discover(CdcConsumer *consumer, bool now);
 extern void cdc_consumer_assign(CdcConsumer *consumer);
 /* Once a turn: looks after the logs, stops what is lost, and assigns. */
 extern void cdc_consumer_tend(CdcConsumer *consumer);
-/* Takes records from the client until its queue is empty or a batch is full. */
-extern void cdc_consumer_pull(CdcConsumer *consumer);
 /* Asks for the ends of all partitions when that is due or wanted. */
 extern bool cdc_consumer_learn_ends(CdcConsumer *consumer, bool now);
 /*
@@ -156,6 +154,18 @@ extern CdcState cdc_consumer_publish(CdcConsumer *consumer, char *reason,
 extern void cdc_consumer_clock_back(CdcConsumer *consumer, TimestampTz now);
 /* A partition's log begins at low now. */
 extern void cdc_consumer_note_low(CdcPartition *part, int64 low);
+
+/* --- consumer_pull.c --- */
+
+/* while records flow, how long until the ends are asked for, in ms */
+#define CDC_ENDS_MS 1000
+/* Takes records from the client until its queue is empty or a batch is full. */
+extern void cdc_consumer_pull(CdcConsumer *consumer);
+/*
+ * One step of the pipeline, while a thread reads the next batch, unless it is
+ * tried again.
+ */
+extern CdcStep cdc_consumer_step(CdcConsumer *consumer, bool again);
 
 /* --- consumer_topics.c --- */
 
@@ -214,7 +224,7 @@ extern void cdc_consumer_look_at_siblings(CdcConsumer *consumer);
  * CDC_WATCH_MS while partitions are assigned: less than librdkafka waits
  * before it fetches again (fetch.error.backoff.ms).
  */
-#define CDC_WATCH_MS 100
+#define CDC_WATCH_MS 250
 extern bool cdc_consumer_watch(CdcConsumer *consumer);
 
 #endif							/* CDC_CONSUMER_H */

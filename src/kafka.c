@@ -71,17 +71,26 @@ forget_aliases(CdcKafka *kafka)
 	kafka->last_partition = NULL;
 }
 
-/* Our name of librdkafka's topic object. */
+/* Our name of librdkafka's topic object; NULL where it was not seen yet. */
 static const char *
-topic_of(CdcKafka *kafka, const rd_kafka_topic_t *rkt)
+find_alias(const CdcKafka *kafka, const rd_kafka_topic_t *rkt)
 {
-	const char *topic;
-
 	for (int i = 0; i < kafka->naliases; i++)
 	{
 		if (kafka->aliases[i].rkt == rkt)
 			return kafka->aliases[i].topic;
 	}
+	return NULL;
+}
+
+/* The same, which makes one. */
+static const char *
+topic_of(CdcKafka *kafka, const rd_kafka_topic_t *rkt)
+{
+	const char *topic = find_alias(kafka, rkt);
+
+	if (topic != NULL)
+		return topic;
 	topic = intern_topic(kafka, rd_kafka_topic_name(rkt));
 	if (kafka->naliases == kafka->max_aliases)
 	{
@@ -114,6 +123,23 @@ partition_of(CdcKafka *kafka, const rd_kafka_message_t *message)
 	return partition;
 }
 
+/* Lists the assigned partitions, for cdc_kafka_wake_fetchers. */
+static void
+list_assigned(CdcKafka *kafka)
+{
+	HASH_SEQ_STATUS all;
+	Partition  *partition;
+
+	if (kafka->assigned != NULL)
+		rd_kafka_topic_partition_list_destroy(kafka->assigned);
+	kafka->assigned = rd_kafka_topic_partition_list_new(
+		(int) hash_get_num_entries(kafka->partitions));
+	hash_seq_init(&all, kafka->partitions);
+	while ((partition = hash_seq_search(&all)) != NULL)
+		rd_kafka_topic_partition_list_add(kafka->assigned, partition->key.topic,
+										  (int32) partition->key.partition);
+}
+
 /* Changes the assignment by kafka->list, or raises what librdkafka says. */
 static void
 change_assignment(CdcKafka *kafka, bool add)
@@ -126,6 +152,7 @@ change_assignment(CdcKafka *kafka, bool add)
 		error = add ? rd_kafka_incremental_assign(kafka->rk, kafka->list) :
 			rd_kafka_incremental_unassign(kafka->rk, kafka->list);
 	cdc_kafka_release_question(kafka);
+	list_assigned(kafka);
 	if (error == NULL && !failed)
 		return;
 	if (error != NULL)
@@ -187,7 +214,10 @@ cdc_kafka_release_event(CdcKafka *kafka)
 	kafka->message = NULL;
 }
 
-/* The next event of the queue, or NULL; keeps the eventfd truthful. */
+/*
+ * The next event of the queue, or NULL; keeps the eventfd truthful.  Calls
+ * nothing of the server.
+ */
 static rd_kafka_event_t *
 next_event(CdcKafka *kafka)
 {
@@ -207,8 +237,9 @@ next_event(CdcKafka *kafka)
 	if (event != NULL)
 	{
 		count = 1;
+		/* fails only where the descriptor is readable already */
 		if (write(kafka->fd, &count, sizeof(count)) != sizeof(count))
-			elog(WARNING, "could not write to eventfd: %m");
+			return event;
 	}
 	return event;
 }
@@ -257,22 +288,25 @@ copy_headers(CdcArena *arena, CdcRecord *record,
 	return true;
 }
 
+/* Is the message at hand to be delivered for the partition (NULL: none)? */
+static bool
+is_expected(const CdcKafka *kafka, const Partition *partition)
+{
+	return partition != NULL && !partition->halted &&
+		kafka->message->offset >= partition->expected;
+}
+
 /*
- * Turns the message at hand into event->record.  Leaves event->type alone
- * where the record is of no partition of ours or before the wanted offset.
- * Out of memory raises and keeps the message for the next call.
+ * Copies the message at hand, which is expected, and moves the partition on.
+ * False, with nothing changed: out of memory.
  */
-static void
-take_record(CdcKafka *kafka, CdcArena *arena, CdcKafkaEvent *event)
+static bool
+copy_message(CdcKafka *kafka, Partition *partition, CdcArena *arena,
+			 CdcRecord *record)
 {
 	const rd_kafka_message_t *message = kafka->message;
-	Partition  *partition = partition_of(kafka, message);
-	CdcRecord  *record = &event->record;
 	rd_kafka_timestamp_type_t type;
 
-	if (partition == NULL || partition->halted ||
-		message->offset < partition->expected)
-		return;
 	record->topic = partition->key.topic;
 	record->partition = message->partition;
 	record->part = partition->part;
@@ -281,19 +315,93 @@ take_record(CdcKafka *kafka, CdcArena *arena, CdcKafkaEvent *event)
 	if (!copy_bytes(arena, &record->key, message->key, message->key_len) ||
 		!copy_bytes(arena, &record->value, message->payload, message->len) ||
 		!copy_headers(arena, record, message))
+		return false;
+	partition->expected = message->offset + 1;
+	kafka->drained += message->len + message->key_len;
+	return true;
+}
+
+/*
+ * Turns the message at hand into event->record.  Leaves event->type alone
+ * where the record is of no partition of ours or before the wanted offset.
+ * Out of memory raises and keeps the message for the next call.
+ */
+static void
+take_record(CdcKafka *kafka, CdcArena *arena, CdcKafkaEvent *event)
+{
+	Partition  *partition = partition_of(kafka, kafka->message);
+
+	if (!is_expected(kafka, partition))
+		return;
+	if (!copy_message(kafka, partition, arena, &event->record))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),
 				 errdetail("A record of %zu bytes could not be copied.",
-						   message->len + message->key_len)));
-	partition->expected = message->offset + 1;
-	kafka->drained += message->len + message->key_len;
+						   kafka->message->len + kafka->message->key_len)));
 	event->type = CDC_KAFKA_RECORD;
 	event->part = partition->part;
-	event->offset = message->offset;
+	event->offset = event->record.offset;
 	cdc_kafka_note_answer(kafka);
 	if (kafka->nfailed > 0)
-		cdc_kafka_broker_answered(kafka, rd_kafka_message_broker_id(message));
+		cdc_kafka_broker_answered(kafka, rd_kafka_message_broker_id(kafka->message));
+}
+
+/* Wakes the fetchers when a part of the queue was taken. */
+static void
+look_at_drained(CdcKafka *kafka)
+{
+	if (kafka->drained < kafka->wake_bytes)
+		return;
+	kafka->drained = 0;
+	cdc_kafka_wake_fetchers(kafka);
+}
+
+/*
+ * Reads on to the next record of a partition that is known; false where
+ * something else comes first.
+ */
+static bool
+read_record(CdcKafka *kafka, CdcArena *arena, CdcRecord *record)
+{
+	for (;;)
+	{
+		const rd_kafka_message_t *message;
+		bool		expected;
+
+		if (kafka->event == NULL)
+			kafka->event = next_event(kafka);
+		if (kafka->event == NULL ||
+			rd_kafka_event_type(kafka->event) != RD_KAFKA_EVENT_FETCH)
+			return false;
+		if (kafka->message == NULL)
+			kafka->message = rd_kafka_event_message_next(kafka->event);
+		message = kafka->message;
+		if (message == NULL ||
+			(message->rkt != kafka->last_rkt && find_alias(kafka, message->rkt) == NULL))
+			return false;
+		expected = is_expected(kafka, partition_of(kafka, message));
+		if (expected && !copy_message(kafka, kafka->last_partition, arena, record))
+			return false;
+		cdc_kafka_release_event(kafka);
+		look_at_drained(kafka);
+		if (expected)
+			return true;
+	}
+}
+
+bool
+cdc_kafka_read(CdcKafka *kafka, CdcArena *arena, CdcRecord *record)
+{
+	bool		found = false;
+
+	pthread_mutex_lock(&cdc_kafka_reading);
+	/* an answer that ends a trouble is for cdc_kafka_poll to note */
+	if (kafka == cdc_open_kafka && kafka->nfailed == 0 &&
+		kafka->status.contact && kafka->status.reason[0] == '\0')
+		found = read_record(kafka, arena, record);
+	pthread_mutex_unlock(&cdc_kafka_reading);
+	return found;
 }
 
 const char *
@@ -489,10 +597,6 @@ cdc_kafka_poll(CdcKafka *kafka, CdcArena *arena, CdcKafkaEvent *event)
 		if (event->type == CDC_KAFKA_NONE)
 			CHECK_FOR_INTERRUPTS();
 	}
-	if (kafka->drained >= kafka->wake_bytes)
-	{
-		kafka->drained = 0;
-		cdc_kafka_wake_fetchers(kafka);
-	}
+	look_at_drained(kafka);
 	return event->type;
 }

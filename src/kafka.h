@@ -5,8 +5,8 @@
  *
  * Floor 3.  Behind it, kafka_internal.h is the only file that includes
  * rdkafka.h (for the files kafka*.c).  All of it runs in
- * our own worker processes (checked), on their main thread, and a process has
- * at most one handle.  librdkafka's threads never run our code but two
+ * our own worker processes (checked), on their main thread but for
+ * cdc_kafka_read, and a process has at most one handle.  librdkafka's threads never run our code but two
  * pure-C callbacks: connect_cb enforces cdc_sink.allowed_brokers, and
  * ssl_cert_verify_cb notes why OpenSSL refused a certificate.
  *
@@ -120,6 +120,13 @@ extern void cdc_kafka_remove(CdcKafka *kafka, const CdcTopicPartition *parts, in
  */
 extern CdcKafkaEventType cdc_kafka_poll(CdcKafka *kafka, CdcArena *arena,
 										CdcKafkaEvent *event);
+/*
+ * The same for a record alone: false where the queue is empty or something
+ * stands in it that cdc_kafka_poll must see first.  Calls nothing of the
+ * server and raises nothing, so a thread of ours may call it while the
+ * worker's own thread leaves the handle alone (but for closing it).
+ */
+extern bool cdc_kafka_read(CdcKafka *kafka, CdcArena *arena, CdcRecord *record);
 extern void cdc_kafka_status(CdcKafka *kafka, CdcKafkaStatus *status);
 /*
  * What keeps one partition from being read though other brokers are there:

@@ -344,19 +344,11 @@ cdc_kafka_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
 void
 cdc_kafka_wake_fetchers(CdcKafka *kafka)
 {
-	HASH_SEQ_STATUS all;
-	Partition  *partition;
-
-	cdc_kafka_release_question(kafka);
-	kafka->list = rd_kafka_topic_partition_list_new(
-		(int) hash_get_num_entries(kafka->partitions));
-	hash_seq_init(&all, kafka->partitions);
-	while ((partition = hash_seq_search(&all)) != NULL)
-		rd_kafka_topic_partition_list_add(kafka->list, partition->key.topic,
-										  (int32) partition->key.partition)->offset =
-			RD_KAFKA_OFFSET_END;
-	(void) rd_kafka_offsets_for_times(kafka->rk, kafka->list, 0);
-	cdc_kafka_release_question(kafka);
+	if (kafka->assigned == NULL)
+		return;
+	for (int i = 0; i < kafka->assigned->cnt; i++)
+		kafka->assigned->elems[i].offset = RD_KAFKA_OFFSET_END;
+	(void) rd_kafka_offsets_for_times(kafka->rk, kafka->assigned, 0);
 }
 
 bool

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include <errno.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "miscadmin.h"
@@ -20,6 +21,8 @@
 
 /* bound of the fetch queue where the caller sets none */
 #define DEFAULT_QUEUE_KBYTES 32768
+/* how late timers of librdkafka's threads may be, in ns */
+#define TIMER_SLACK_NS		2000000UL
 /* bytes of an answer to a fetch; librdkafka wants 1000000 at least */
 #define SMALLEST_FETCH		(1024 * 1024)
 #define LARGEST_FETCH		(8 * 1024 * 1024)
@@ -252,16 +255,17 @@ set_number(rd_kafka_conf_t *conf, const char *name, int value)
 
 /*
  * How much one answer may bring: much, for that costs broker and client less
- * a record, but the queue overshoots its bound by as much.
+ * a record, but the queue overshoots its bound by as much, and by several
+ * times as much where records are compressed.
  */
 static void
 set_fetch_sizes(rd_kafka_conf_t *conf, int kbytes)
 {
-	int64		bytes = kbytes * INT64CONST(1024) / 2;
+	int64		bytes = kbytes * INT64CONST(1024) / 8;
 
 	bytes = Min(Max(bytes, SMALLEST_FETCH), LARGEST_FETCH);
 	set_number(conf, "fetch.max.bytes", (int) bytes);
-	set_number(conf, "max.partition.fetch.bytes", (int) bytes / 2);
+	set_number(conf, "max.partition.fetch.bytes", (int) bytes);
 }
 
 /* ERROR where a login is asked for without naming the mechanism. */
@@ -325,6 +329,24 @@ make_conf(const CdcKafkaConfig *config, ConnectRules *rules, bool producer)
 	return conf;
 }
 
+/*
+ * Makes the client.  librdkafka's main thread rounds the time to its next
+ * timer down to milliseconds and spins through the rest, each second; threads
+ * inherit how late a timer may be, so theirs may be as late as that.
+ */
+static rd_kafka_t *
+new_client(rd_kafka_conf_t *conf, bool producer, char *text, size_t size)
+{
+	int			slack = prctl(PR_GET_TIMERSLACK);
+	rd_kafka_t *rk;
+
+	(void) prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS);
+	rk = rd_kafka_new(producer ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf,
+					  text, size);
+	(void) prctl(PR_SET_TIMERSLACK, (unsigned long) Max(slack, 0));
+	return rk;
+}
+
 rd_kafka_t *
 cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
 					  ConnectRules **rules)
@@ -342,8 +364,7 @@ cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
 		conf = make_conf(config, *rules, producer);
 		cdc_kafka_prepare_exit();
 		if (!cdc_debug_kafka())
-			rk = rd_kafka_new(producer ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER,
-							  conf, text, sizeof(text));
+			rk = new_client(conf, producer, text, sizeof(text));
 		if (rk == NULL)
 		{
 			bool		resource = rd_kafka_last_error() ==

@@ -105,6 +105,7 @@ struct CdcKafka
 	int			nasked;
 	rd_kafka_topic_t **asked;
 	rd_kafka_topic_partition_list_t *list;
+	rd_kafka_topic_partition_list_t *assigned;	/* all partitions; or NULL */
 	/* how the connection is */
 	CdcKafkaStatus status;		/* reason "": no error since the last answer */
 	bool		tainted;		/* the library failed to read an answer: its state
@@ -117,6 +118,8 @@ struct CdcKafka
 
 /* the consumer of this process, or NULL */
 extern CdcKafka *cdc_open_kafka;
+/* held while a thread of ours reads from it, and while it is closed */
+extern pthread_mutex_t cdc_kafka_reading;
 
 /* --- kafka_conf.c --- */
 
@@ -210,7 +213,10 @@ extern void cdc_kafka_make_list(CdcKafka *kafka,
 								const CdcTopicPartition *parts, int n);
 /* Frees what a question to the brokers holds: topic handles and the list. */
 extern void cdc_kafka_release_question(CdcKafka *kafka);
-/* Wakes the brokers' threads, which may sleep although the queue has room. */
+/*
+ * Wakes the brokers' threads, which may sleep although the queue has room.
+ * Calls nothing of the server.
+ */
 extern void cdc_kafka_wake_fetchers(CdcKafka *kafka);
 
 /* --- kafka_commit.c --- */

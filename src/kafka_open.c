@@ -34,6 +34,7 @@
 #define WAKE_PARTS			4
 
 CdcKafka   *cdc_open_kafka;
+pthread_mutex_t cdc_kafka_reading = PTHREAD_MUTEX_INITIALIZER;
 
 static bool exit_registered;
 static bool ever_opened;
@@ -138,12 +139,16 @@ begin_close(CdcKafka *kafka)
 {
 	CdcDestruction *destruction;
 
+	pthread_mutex_lock(&cdc_kafka_reading);
 	cdc_open_kafka = NULL;
+	pthread_mutex_unlock(&cdc_kafka_reading);
 	/* what cannot be relied on is left as it is to the end of the process */
 	if (kafka->tainted)
 		return NULL;
 	cdc_kafka_release_event(kafka);
 	cdc_kafka_release_question(kafka);
+	if (kafka->assigned != NULL)
+		rd_kafka_topic_partition_list_destroy(kafka->assigned);
 	if (kafka->commits != NULL)
 		rd_kafka_queue_destroy(kafka->commits);
 	rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);

@@ -31,7 +31,7 @@ OPTION("key_columns", M, LIST, key_columns, "", 0, 0, NULL, "array of the column
 OPTION("enabled", M, BOOL, enabled, "true", 0, 0, NULL, "false holds the positions of the topic; refused for one of several mappings of a topic")
 OPTION("on_offset_out_of_range", S, CHOICE, out_of_range_earliest, "stop", 0, 0, "stop,earliest", "a stored position is not in the log any more")
 OPTION("batch_rows", S, INT, batch_rows, "10000", 1, 1000000, NULL, "most records of a batch")
-OPTION("batch_bytes", S, BIGINT, batch_bytes, "16777216", 1024, 1073741824, NULL, "most bytes of keys and values of a batch, never above an eighth of cdc_sink.memory_limit")
+OPTION("batch_bytes", S, BIGINT, batch_bytes, "16777216", 1024, 1073741824, NULL, "most bytes of keys and values of a batch; with what is decoded of them never above a twelfth of cdc_sink.memory_limit")
 OPTION("batch_interval_ms", S, INT, batch_interval_ms, "50", 0, 3600000, NULL, "greatest age of an open batch, in ms; a batch commits at once when the queue is empty")
 OPTION("workers", S, INT, workers, "1", 1, 64, NULL, "processes that share the partitions of the subscription")
 OPTION("retry_backoff_ms", S, INT, retry_backoff_ms, "100", 10, 3600000, NULL, "first delay before a transient error is tried again, in ms; it doubles each time")

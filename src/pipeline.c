@@ -53,8 +53,9 @@ cdc_pipeline_create(MemoryContext parent, const CdcSubscription *subscription)
 void
 cdc_pipeline_decode_ahead(CdcPipeline *pipeline)
 {
-	pipeline->ahead = cdc_ahead_create(pipeline->decoder, pipeline->decode,
-									   cdc_guc_memory_limit * (size_t) 1024 / 16);
+	pipeline->ahead = cdc_ahead_create(pipeline->decoder,
+									   &pipeline->subscription->source,
+									   cdc_guc_memory_limit * (size_t) 1024 / 24);
 }
 
 /* cdc_pipeline_free gives back everything, malloc memory included. */
@@ -125,21 +126,24 @@ cdc_pipeline_partition(CdcPipeline *pipeline, const char *topic,
 	return NULL;
 }
 
-/* cdc_pipeline_put: see pipeline.h. */
-void
-cdc_pipeline_put(CdcPipeline *pipeline, const CdcRecord *record)
+/*
+ * Takes a record into the next transaction or into the queue of its
+ * partition, or drops it; true where it became the last fresh one.
+ */
+static bool
+take_record(CdcPipeline *pipeline, const CdcRecord *record)
 {
 	CdcPartition *part = pipeline->parts[record->part];
 
 	if (record->offset < part->read_offset ||
 		part->mode == CDC_PARTITION_STOPPED || part->stale || part->disabled)
-		return;
+		return false;
 	part->read_offset = record->offset + 1;
 	if (part->mode == CDC_PARTITION_HELD)
 	{
 		cdc_partition_hold_record(part, record);
 		pipeline->changes++;
-		return;
+		return false;
 	}
 	if (pipeline->nfresh == pipeline->maxfresh)
 	{
@@ -151,11 +155,60 @@ cdc_pipeline_put(CdcPipeline *pipeline, const CdcRecord *record)
 		pipeline->maxfresh = n;
 	}
 	pipeline->fresh[pipeline->nfresh++] = *record;
-	if (pipeline->ahead != NULL)
-		cdc_ahead_put(pipeline->ahead, record);
 	pipeline->fresh_bytes += record->key.len + record->value.len;
+	pipeline->fresh_cost += cdc_record_cost(record);
 	if (pipeline->fresh_since == 0)
 		pipeline->fresh_since = GetCurrentTimestamp();
+	return true;
+}
+
+/* cdc_pipeline_put: see pipeline.h. */
+void
+cdc_pipeline_put(CdcPipeline *pipeline, const CdcRecord *record)
+{
+	if (take_record(pipeline, record) && pipeline->ahead != NULL)
+		cdc_ahead_put(pipeline->ahead, record);
+}
+
+/* cdc_pipeline_put_read: see pipeline.h. */
+void
+cdc_pipeline_put_read(CdcPipeline *pipeline, const CdcRecord *records, int n,
+					  bool (*wanted) (void *arg, CdcRecord *record), void *arg)
+{
+	int			before = pipeline->nfresh;
+	bool		keep = before == 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		CdcRecord	record = records[i];
+
+		/* one that is left out makes the others stand elsewhere */
+		keep &= wanted(arg, &record) && take_record(pipeline, &record);
+	}
+	cdc_ahead_turn(pipeline->ahead, &pipeline->arena, keep);
+	if (!keep)
+		for (int i = before; i < pipeline->nfresh; i++)
+			cdc_ahead_put(pipeline->ahead, &pipeline->fresh[i]);
+}
+
+/* What the records of a batch may cost: two are in memory. */
+static int64
+batch_cost(void)
+{
+	return cdc_guc_memory_limit * INT64CONST(1024) / 12;
+}
+
+/* cdc_pipeline_read_ahead: see pipeline.h. */
+void
+cdc_pipeline_read_ahead(CdcPipeline *pipeline,
+						bool (*read) (void *arg, CdcArena *arena, CdcRecord *record),
+						void *arg)
+{
+	const CdcOptions *options = &pipeline->subscription->options;
+	CdcAheadSource source = {read, arg, options->batch_rows,
+		Min(options->batch_bytes, batch_cost())};
+
+	cdc_ahead_read(pipeline->ahead, &source);
 }
 
 /* cdc_pipeline_eof: see pipeline.h. */
@@ -177,8 +230,8 @@ bool
 cdc_pipeline_full(const CdcPipeline *pipeline)
 {
 	return pipeline->nfresh >= pipeline->subscription->options.batch_rows ||
-		pipeline->fresh_bytes >= Min(pipeline->subscription->options.batch_bytes,
-									 cdc_guc_memory_limit * INT64CONST(1024) / 8);
+		pipeline->fresh_bytes >= pipeline->subscription->options.batch_bytes ||
+		pipeline->fresh_cost >= batch_cost();
 }
 
 /* Can a position move behind control records, with nothing to apply? */

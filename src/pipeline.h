@@ -47,7 +47,8 @@ typedef struct CdcPipeline
 	CdcRecord  *fresh;
 	int			nfresh;
 	int			maxfresh;
-	int64		fresh_bytes;
+	int64		fresh_bytes;	/* of their keys and values */
+	int64		fresh_cost;		/* as cdc_record_cost counts */
 	TimestampTz fresh_since;	/* when the first of them came; 0: none */
 
 	CdcArena	event_arena;	/* what is decoded in one attempt */
@@ -81,7 +82,7 @@ typedef struct CdcPipeline
 extern CdcPipeline *cdc_pipeline_create(MemoryContext parent,
 										const CdcSubscription *subscription);
 extern void cdc_pipeline_free(CdcPipeline *pipeline);
-/* Lets a thread decode large batches while they are read; for workers. */
+/* Lets a thread work ahead of large batches; for workers. */
 extern void cdc_pipeline_decode_ahead(CdcPipeline *pipeline);
 /* Adds a partition at its stored position; the copy of topic is kept. */
 extern CdcPartition *cdc_pipeline_add_partition(CdcPipeline *pipeline,
@@ -97,6 +98,22 @@ extern CdcPartition *cdc_pipeline_partition(CdcPipeline *pipeline,
  * next (a repeat) is dropped; one of a held partition joins its queue.
  */
 extern void cdc_pipeline_put(CdcPipeline *pipeline, const CdcRecord *record);
+/*
+ * Lets the thread read the next batch while a step applies this one, if that
+ * is large.  read is CdcAheadSource's; cdc_ahead_stop ends it.
+ */
+extern void cdc_pipeline_read_ahead(CdcPipeline *pipeline,
+									bool (*read) (void *arg, CdcArena *arena,
+												  CdcRecord *record),
+									void *arg);
+/*
+ * Takes the records that it read, those that wanted says yes to, as if they
+ * were put; wanted may change the record's topic.
+ */
+extern void cdc_pipeline_put_read(CdcPipeline *pipeline, const CdcRecord *records,
+								  int n,
+								  bool (*wanted) (void *arg, CdcRecord *record),
+								  void *arg);
 /* The log of a partition was read up to offset. */
 extern void cdc_pipeline_eof(CdcPipeline *pipeline, int part, int64 offset);
 /* Are there as many records as one batch may have? */

@@ -196,7 +196,7 @@ cdc_attempt_settle(CdcAttempt *attempt)
 	if (attempt->fresh)
 	{
 		pipeline->nfresh = 0;
-		pipeline->fresh_bytes = 0;
+		pipeline->fresh_bytes = pipeline->fresh_cost = 0;
 		pipeline->fresh_since = 0;
 		if (pipeline->ahead != NULL)
 			cdc_ahead_reset(pipeline->ahead);

@@ -426,12 +426,12 @@ turn(Worker *worker)
 
 	(void) cdc_consumer_discover(consumer, false);
 	answer_requests(worker);
-	consumer->received = false;
 	cdc_consumer_pull(consumer);
 	if (consumer->received)
 		cdc_slot_times(GetCurrentTimestamp(), 0, 0);
+	consumer->received = false;
 	if (worker->retry.at == 0 || GetCurrentTimestamp() >= worker->retry.at)
-		step = cdc_pipeline_step(consumer->pipeline);
+		step = cdc_consumer_step(consumer, worker->retry.at != 0);
 	switch (step)
 	{
 		case CDC_STEP_DONE:

@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * test_ahead.c
- *		What the thread decodes is what decoding in place gives, for batches
- *		of every size, whenever the worker takes it or forgets it.
+ *		What the thread reads and decodes is what reading and decoding in
+ *		place gives, for batches of every size, whenever the worker takes it
+ *		or forgets it.
  *
  *-------------------------------------------------------------------------
  */
@@ -83,18 +84,16 @@ fill(void)
 }
 
 /*
- * Puts n records and takes every step-th of them; counts those that are not
- * as decoded in place, and those that the thread left.
+ * Takes every step-th of n records, which begin at records[first]; counts
+ * those that are not as decoded in place, and those that the thread left.
  */
 static void
-batch(CdcAhead *ahead, CdcDecodeState *shared, CdcDecodeState *own, int n,
-	  int step, int *wrong, int *left)
+take(CdcAhead *ahead, CdcDecodeState *own, int first, int n, int step,
+	 int *wrong, int *left)
 {
 	static CdcArena arena;
 	static CdcArena rest;
 
-	for (int i = 0; i < n; i++)
-		cdc_ahead_put(ahead, &records[i]);
 	for (int i = 0; i < n; i += step)
 	{
 		CdcEvent	there;
@@ -104,17 +103,96 @@ batch(CdcAhead *ahead, CdcDecodeState *shared, CdcDecodeState *own, int n,
 		if (!cdc_ahead_take(ahead, i, &there))
 		{
 			(*left)++;
-			if (!cdc_decoder_debezium.decode(shared, &records[i], &rest, &there))
+			if (!cdc_decoder_debezium.decode(own, &records[first + i], &rest, &there))
 				exit(1);
 		}
-		if (!cdc_decoder_debezium.decode(own, &records[i], &arena, &here))
+		if (!cdc_decoder_debezium.decode(own, &records[first + i], &arena, &here))
 			exit(1);
 		if (!same_event(&there, &here))
 			(*wrong)++;
 		cdc_arena_reset(&arena);
 		cdc_arena_reset(&rest);
 	}
+}
+
+/* Puts n records and takes every step-th of them. */
+static void
+batch(CdcAhead *ahead, CdcDecodeState *own, int n, int step, int *wrong,
+	  int *left)
+{
+	for (int i = 0; i < n; i++)
+		cdc_ahead_put(ahead, &records[i]);
+	take(ahead, own, 0, n, step, wrong, left);
 	cdc_ahead_reset(ahead);
+}
+
+/* Where the thread reads: records[] from next on, up to end. */
+typedef struct Log
+{
+	int			next;
+	int			end;
+} Log;
+
+/* read of CdcAheadSource; copies the value, as the client does. */
+static bool
+read_log(void *arg, CdcArena *arena, CdcRecord *record)
+{
+	Log		   *log = arg;
+	char	   *copy;
+
+	if (log->next == log->end)
+		return false;
+	*record = records[log->next];
+	if (record->value.data != NULL)
+	{
+		copy = cdc_arena_copy(arena, record->value.data, record->value.len);
+		if (copy == NULL)
+			return false;
+		record->value.data = copy;
+	}
+	log->next++;
+	return true;
+}
+
+/*
+ * A drain as the worker does it: while a batch is taken the thread reads the
+ * next one, and what it did not read is put.  Counts records that are wrong,
+ * and returns how many came in all.  forget: what was read is put again.
+ */
+static int
+drain(CdcAhead *ahead, CdcDecodeState *own, int end, int size, bool forget,
+	  int *wrong, int *read)
+{
+	static CdcArena arena;
+	Log			log = {0, end};
+	int			begin = 0;
+	int			n = 0;
+	int			left = 0;
+
+	while (begin + n < end || n > 0)
+	{
+		CdcAheadSource source = {read_log, &log, size, INT64_MAX};
+		const CdcRecord *found;
+		int			nfound;
+
+		for (; n < size && log.next < end; n++)
+			cdc_ahead_put(ahead, &records[log.next++]);
+		cdc_ahead_read(ahead, &source);
+		take(ahead, own, begin, n, 1, wrong, &left);
+		begin += n;
+		cdc_ahead_reset(ahead);
+		nfound = cdc_ahead_stop(ahead, &found);
+		for (int i = 0; i < nfound; i++)
+			*wrong += found[i].offset != records[begin + i].offset;
+		*read += nfound;
+		cdc_arena_reset(&arena);
+		cdc_ahead_turn(ahead, &arena, !forget);
+		for (int i = 0; forget && i < nfound; i++)
+			cdc_ahead_put(ahead, &records[begin + i]);
+		n = nfound;
+	}
+	cdc_arena_free(&arena);
+	return begin;
 }
 
 int
@@ -122,42 +200,59 @@ main(void)
 {
 	static const int sizes[] = {0, 1, 255, 256, 257, 300, 384, 1000, 5000, MOST};
 	CdcSourceSettings settings;
-	CdcDecodeState *shared;
 	CdcDecodeState *own;
 	CdcAhead   *ahead;
 	int			wrong = 0;
 	int			left = 0;
+	int			read = 0;
 
 	cdc_source_defaults(&settings);
 	fill();
-	shared = cdc_decoder_debezium.open(&settings);
 	own = cdc_decoder_debezium.open(&settings);
-	ahead = cdc_ahead_create(&cdc_decoder_debezium, shared, 8 * 1024 * 1024);
+	ahead = cdc_ahead_create(&cdc_decoder_debezium, &settings, 8 * 1024 * 1024);
 
 	for (int i = 0; i < (int) lengthof(sizes); i++)
-		batch(ahead, shared, own, sizes[i], 1, &wrong, &left);
+		batch(ahead, own, sizes[i], 1, &wrong, &left);
 	unit_is_int(wrong, 0, "batches of every size are decoded as in place");
 	unit_ok(left >= 256 + MOST - 16384,
 			"small batches and what is beyond the bound are left to the worker");
 
 	left = wrong = 0;
-	batch(ahead, shared, own, 5000, 1, &wrong, &left);
+	batch(ahead, own, 5000, 1, &wrong, &left);
 	unit_is_int(left, 0, "a whole batch of 5000 is decoded ahead");
 
 	for (int i = 0; i < 300; i++)
 	{
-		batch(ahead, shared, own, 256 + 7 * i, 257 + i, &wrong, &left);
-		batch(ahead, shared, own, 256 + i, 100000, &wrong, &left);
+		batch(ahead, own, 256 + 7 * i, 257 + i, &wrong, &left);
+		batch(ahead, own, 256 + i, 100000, &wrong, &left);
 	}
 	unit_is_int(wrong, 0, "batches of which little is taken do not disturb the next");
 
+	wrong = 0;
+	for (int size = 300; size <= 6000; size += 1900)
+		wrong += drain(ahead, own, MOST, size, false, &wrong, &read) != MOST;
+	unit_is_int(wrong, 0, "what is read while a batch is taken is the next, in its order");
+	unit_ok(read > 0, "something is read meanwhile");
+	wrong += drain(ahead, own, MOST, 3000, true, &wrong, &read) != MOST;
+	unit_is_int(wrong, 0, "what was read can be put anew");
+
 	cdc_ahead_free(ahead);
-	ahead = cdc_ahead_create(&cdc_decoder_debezium, shared, 8 * 1024 * 1024);
+	ahead = cdc_ahead_create(&cdc_decoder_debezium, &settings, 8 * 1024 * 1024);
 	for (int i = 0; i < 1000; i++)
 		cdc_ahead_put(ahead, &records[i]);
 	cdc_ahead_free(ahead);
 	unit_ok(true, "the thread ends in the midst of a batch");
-	cdc_decoder_debezium.close(shared);
+	ahead = cdc_ahead_create(&cdc_decoder_debezium, &settings, 8 * 1024 * 1024);
+	for (int i = 0; i < 1000; i++)
+		cdc_ahead_put(ahead, &records[i]);
+	{
+		Log			log = {1000, MOST};
+		CdcAheadSource source = {read_log, &log, MOST, INT64_MAX};
+
+		cdc_ahead_read(ahead, &source);
+		cdc_ahead_free(ahead);
+	}
+	unit_ok(true, "and while it reads the next one");
 	cdc_decoder_debezium.close(own);
 	return unit_done();
 }
