@@ -6,19 +6,24 @@
  * Floor 6.  The rows stand in a tuplestore that SPI knows as the relation
  * "cdc_batch" (an ephemeral named relation, as transition tables are): one
  * statement a run, whatever its size, and no array to build.  The one hard
- * thing is the plan: it is made when the table may still be empty, and a
- * sequential scan or hash join kept from then would be run for every batch.
- * So joins by key are planned with those switched off.
+ * thing is the plan: it is made when the table may still be empty, and a scan
+ * of all of it kept from then would be run for every batch.  So what finds
+ * rows by key is planned with such scans and joins switched off, as if the
+ * batch were one row; a subquery with OFFSET 0, which the planner leaves as it
+ * is, can only look its row up; and a plan of a small table is made anew when
+ * that has grown.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "optimizer/cost.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -250,19 +255,21 @@ statement_text(const CdcRelation *rel, CdcSqlKind statement,
 			appendStringInfo(&sql, "SELECT e.ord FROM " BATCH " e WHERE EXISTS (SELECT FROM %s t WHERE ",
 							 rel->name);
 			append_key_join(&sql, rel, key, null_keys);
-			appendStringInfoChar(&sql, ')');
+			appendStringInfoString(&sql, " OFFSET 0)");
 			break;
 		case CDC_STATEMENT_MULTI:
-			appendStringInfo(&sql, "SELECT e.ord FROM " BATCH " e JOIN %s t ON ",
+			appendStringInfo(&sql, "SELECT e.ord FROM " BATCH " e, LATERAL (SELECT FROM %s t WHERE ",
 							 rel->name);
 			append_key_join(&sql, rel, key, null_keys);
-			appendStringInfoString(&sql, " GROUP BY e.ord HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1");
+			appendStringInfoString(&sql, " OFFSET 0) t GROUP BY e.ord HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1");
 			break;
 		case CDC_STATEMENT_FETCH:
 			appendStringInfoString(&sql, "SELECT e.ord");
 			append_columns(&sql, rel);
-			appendStringInfo(&sql, " FROM " BATCH " e JOIN %s t ON ", rel->name);
+			appendStringInfo(&sql, " FROM " BATCH " e, LATERAL (SELECT * FROM %s t WHERE ",
+							 rel->name);
 			append_key_join(&sql, rel, key, null_keys);
+			appendStringInfoString(&sql, " OFFSET 0) t");
 			break;
 		case CDC_STATEMENT_UPDATE:
 			appendStringInfo(&sql, "UPDATE %s t SET ", rel->name);
@@ -326,6 +333,43 @@ plan_for_batches(SPIPlanPtr plan)
 		enable_material = material;
 	}
 	PG_END_TRY();
+}
+
+/* A table of fewer pages may seduce the planner to read all of it. */
+#define SMALL_PAGES 64
+
+/* Pages of the relation; a partitioned table has none of its own. */
+static BlockNumber
+count_pages(const CdcRelation *rel)
+{
+	Relation	heap = table_open(rel->relid, NoLock);
+	BlockNumber pages = RELKIND_HAS_STORAGE(heap->rd_rel->relkind) ?
+		RelationGetNumberOfBlocks(heap) : 0;
+
+	table_close(heap, NoLock);
+	return pages;
+}
+
+/*
+ * Gives back a plan that was made of a table which was small and is several
+ * times as large now; true where it was.
+ */
+static bool
+drop_outgrown(CdcRelation *rel, CdcPlan *plan)
+{
+	CdcPlan   **link = &rel->plans;
+
+	if (plan->pages >= SMALL_PAGES || plan->kind == CDC_STATEMENT_INSERT ||
+		count_pages(rel) <= plan->pages * 4 + 1)
+		return false;
+	while (*link != plan)
+		link = &(*link)->next;
+	*link = plan->next;
+	SPI_freeplan(plan->plan);
+	FreeTupleDesc(plan->tupdesc);
+	pfree(plan->set);
+	pfree(plan);
+	return true;
 }
 
 /* The kept plan for a statement and pattern, or NULL. */
@@ -429,6 +473,7 @@ prepare(CdcRelation *rel, CdcPlan *plan, const CdcRow *old)
 			 SPI_result_code_string(SPI_result));
 	if (old == NULL)
 	{
+		plan->pages = count_pages(rel);
 		SPI_keepplan(plan->plan);
 		plan->next = rel->plans;
 		rel->plans = plan;
@@ -449,6 +494,8 @@ cdc_sql_run(CdcRelation *rel, CdcSqlKind statement, const CdcKey *key,
 	EphemeralNamedRelationData enr;
 	int			rc;
 
+	if (plan != NULL && drop_outgrown(rel, plan))
+		plan = NULL;
 	if (plan == NULL)
 		plan = new_plan(rel, statement, key, set, null_keys, old);
 	SPI_connect();
@@ -457,7 +504,7 @@ cdc_sql_run(CdcRelation *rel, CdcSqlKind statement, const CdcKey *key,
 	enr.md.reliddesc = InvalidOid;
 	enr.md.tupdesc = plan->tupdesc;
 	enr.md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr.md.enrtuples = nentries;
+	enr.md.enrtuples = 1;
 	enr.reldata = fill_batch(rel, plan, entries, nentries, old);
 	if (SPI_register_relation(&enr) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register the batch relation");

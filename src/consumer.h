@@ -224,7 +224,7 @@ extern void cdc_consumer_look_at_siblings(CdcConsumer *consumer);
  * CDC_WATCH_MS while partitions are assigned: less than librdkafka waits
  * before it fetches again (fetch.error.backoff.ms).
  */
-#define CDC_WATCH_MS 250
+#define CDC_WATCH_MS 400
 extern bool cdc_consumer_watch(CdcConsumer *consumer);
 
 #endif							/* CDC_CONSUMER_H */

@@ -22,7 +22,7 @@
 /* bound of the fetch queue where the caller sets none */
 #define DEFAULT_QUEUE_KBYTES 32768
 /* how late timers of librdkafka's threads may be, in ns */
-#define TIMER_SLACK_NS		2000000UL
+#define TIMER_SLACK_NS		10000000UL
 /* bytes of an answer to a fetch; librdkafka wants 1000000 at least */
 #define SMALLEST_FETCH		(1024 * 1024)
 #define LARGEST_FETCH		(8 * 1024 * 1024)
@@ -48,7 +48,7 @@ static const FixedProperty default_properties[] = {
 	{"queued.min.messages", "10000000", false, CONSUMER},
 	{"fetch.queue.backoff.ms", "10", true, CONSUMER},
 	/* questions wait behind an idle fetch: wait_for_catchup is as slow as this */
-	{"fetch.wait.max.ms", "250", false, CONSUMER},
+	{"fetch.wait.max.ms", "500", false, CONSUMER},
 	/* as long a failed fetch can be seen, see consumer_anchor.c */
 	{"fetch.error.backoff.ms", "1000", false, CONSUMER},
 	{"topic.metadata.refresh.interval.ms", "10000", false, BOTH},

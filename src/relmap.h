@@ -119,6 +119,7 @@ typedef struct CdcPlan
 	uint32		null_keys;		/* bit i: key column i is NULL */
 	SPIPlanPtr	plan;
 	TupleDesc	tupdesc;		/* of the batch relation it reads */
+	BlockNumber pages;			/* of the relation when it was planned */
 	struct CdcPlan *next;
 } CdcPlan;
 

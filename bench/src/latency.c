@@ -61,6 +61,8 @@ watch(void *arg)
 
 	if (PQstatus(conn) != CONNECTION_OK)
 		tool_die("%s", PQerrorMessage(conn));
+	/* planned while the table is empty, it would read all of it ever after */
+	PQclear(PQexec(conn, "SET enable_seqscan = off"));
 	PQclear(PQprepare(conn, "top", "SELECT max(id) FROM ev", 0, NULL));
 	while (seen < total && !atomic_load(&given_up))
 	{
