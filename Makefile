@@ -34,7 +34,7 @@ OBJS = \
 	src/worker.o src/run_batches.o src/oneshot_main.o src/cdc_sink.o
 
 # pg_regress; one name a file of sql/
-REGRESS += surface_subscription surface_mapping surface_views position_anchor
+REGRESS += surface_subscription surface_mapping surface_views position_anchor apply_plans
 REGRESS += deadletter_policy deadletter_retry
 REGRESS += convert_text convert_number convert_time convert_binary convert_array convert_geo convert_placeholder
 
