@@ -220,6 +220,9 @@ set_list(CdcOptions *options, const OptionRow *row, JsonbContainer *array)
 
 	if (n == 0)
 		bad_value(row, text, "It must be an array of column names.");
+	if (n > CDC_MAX_KEY_COLUMNS)
+		bad_value(row, text, psprintf("A row is found by at most %d columns.",
+									  CDC_MAX_KEY_COLUMNS));
 	options->nkey_columns = 0;
 	options->key_columns = palloc(n * sizeof(char *));
 	for (int i = 0; i < n; i++)

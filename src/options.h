@@ -47,6 +47,9 @@ typedef enum CdcMode
 	CDC_MODE_APPEND
 } CdcMode;
 
+/* most columns that find a row: bits of the masks of their NULLs */
+#define CDC_MAX_KEY_COLUMNS 32
+
 /*
  * The options in force: of a subscription, or of a mapping after its own
  * options were laid over those of its subscription.

@@ -27,7 +27,7 @@ OPTION("on_missing_row", SM, WORD, on_missing_row, "insert", 0, 0, "insert,ignor
 OPTION("on_truncate", SM, WORD, on_truncate, "apply", 0, 0, "apply,ignore,error", "truncate of the source table")
 OPTION("on_delete", SM, CHOICE, delete_apply, "apply", 0, 0, "ignore,apply", "delete of a row")
 OPTION("mode", M, WORD, mode, "upsert", 0, 0, "upsert,append", "keep the relation equal to the source, or add one row an event")
-OPTION("key_columns", M, LIST, key_columns, "", 0, 0, NULL, "array of the columns that find a row; none: the primary key where the record key covers it, else the columns that the record key names")
+OPTION("key_columns", M, LIST, key_columns, "", 0, 0, NULL, "array of the columns, at most 32, that find a row; none: the primary key where the record key covers it, else the columns that the record key names")
 OPTION("enabled", M, BOOL, enabled, "true", 0, 0, NULL, "false holds the positions of the topic; refused for one of several mappings of a topic")
 OPTION("on_offset_out_of_range", S, CHOICE, out_of_range_earliest, "stop", 0, 0, "stop,earliest", "a stored position is not in the log any more")
 OPTION("batch_rows", S, INT, batch_rows, "10000", 1, 1000000, NULL, "most records of a batch")

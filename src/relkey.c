@@ -251,11 +251,11 @@ choose_columns(const CdcRelation *rel, const CdcField *fields, int nfields,
 static int
 scalar_column(const CdcRelation *rel)
 {
-	int			columns[INDEX_MAX_KEYS];
+	int			column;
 
 	if (rel->mapping->options.nkey_columns == 1 &&
-		configured_columns(rel, columns) == 1)
-		return columns[0];
+		configured_columns(rel, &column) == 1)
+		return column;
 	if (rel->mapping->options.nkey_columns == 0 && rel->npk == 1)
 		return rel->pk[0];
 	ereport(ERROR,
@@ -304,6 +304,18 @@ resolve_key_fields(CdcRelation *rel, const CdcEvent *event,
 	}
 }
 
+/* ERROR of the data where too many columns would find a row. */
+static void
+check_key_size(const CdcRelation *rel, int n)
+{
+	if (n > CDC_MAX_KEY_COLUMNS)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("record key names %d columns of %s, more than the %d that may find a row",
+						n, rel->name, CDC_MAX_KEY_COLUMNS),
+				 errhint("Name those that identify a row in the mapping's key_columns.")));
+}
+
 /* Makes the map of a key that has members. */
 static void
 object_key_map(CdcRelation *rel, const CdcEvent *event, const CdcJsonNode *key,
@@ -320,6 +332,7 @@ object_key_map(CdcRelation *rel, const CdcEvent *event, const CdcJsonNode *key,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("record key names no column of %s", rel->name),
 				 errhint("Map its fields with the mapping's columns, or name key_columns.")));
+	check_key_size(rel, n);
 	map->key = key_get(rel, columns, n);
 	pfree(columns);
 }
@@ -449,11 +462,14 @@ cdc_row_key(CdcRelation *rel, const CdcEvent *event,
 
 	if (key_node == NULL)
 	{
-		int			columns[INDEX_MAX_KEYS];
+		int			n = rel->mapping->options.nkey_columns;
+		int		   *columns;
 
-		if (rel->mapping->options.nkey_columns == 0)
+		if (n == 0)
 			return NULL;
+		columns = palloc(n * sizeof(int));
 		key = key_get(rel, columns, configured_columns(rel, columns));
+		pfree(columns);
 	}
 	else
 	{

@@ -83,6 +83,7 @@ INSERT INTO wrong VALUES
 	($$SELECT cdc_sink.add_mapping('s', 't', 'target', options => '{"key_columns": []}')$$, '22023', 'add_mapping: no key column'),
 	($$SELECT cdc_sink.add_mapping('s', 't', 'target', options => '{"key_columns": "id"}')$$, '22023', 'add_mapping: key_columns is no array'),
 	($$SELECT cdc_sink.add_mapping('s', 't', 'target', options => '{"key_columns": ["id", "id"]}')$$, '22023', 'add_mapping: key column twice'),
+	(format('SELECT cdc_sink.add_mapping(''s'', ''t'', ''target'', options => %L)', (SELECT jsonb_build_object('key_columns', jsonb_agg('c' || i)) FROM generate_series(1, 33) i)), '22023', 'add_mapping: 33 key columns'),
 	($$SELECT cdc_sink.add_mapping('s', 'several', 'target', 'public.b', options => '{"enabled": false}')$$, '55000', 'add_mapping: one of several is disabled'),
 	($$SELECT cdc_sink.alter_mapping('s', 'absent')$$, '42704', 'alter_mapping: topic is not mapped'),
 	($$SELECT cdc_sink.alter_mapping('s', 'several')$$, '42704', 'alter_mapping: topic has single tables'),
