@@ -28,30 +28,38 @@
 #include "relmap_internal.h"
 #include "target.h"
 
-/* the one map of this process, for the invalidation callback */
-static CdcRelmap *current_relmap = NULL;
+/*
+ * The maps of this process, for the invalidation callback: a trigger that
+ * retries a dead letter has a pipeline inside that of the worker.
+ */
+static CdcRelmap *relmaps = NULL;
 
 /*
- * Relcache callback: marks the relation (or all of them) for rebuilding.
- * May run at any time, so it touches nothing but the flag.
+ * Relcache callback: marks the relation (or all of them) for rebuilding, in
+ * every map.  May run at any time, so it touches nothing but the flags.
  */
 static void
 relcache_callback(Datum arg, Oid relid)
 {
-	if (current_relmap == NULL)
-		return;
-	current_relmap->invalidated = true;
-	for (CdcRelation *rel = current_relmap->relations; rel; rel = rel->next)
-		if (relid == InvalidOid || rel->relid == relid)
-			rel->valid = false;
+	for (CdcRelmap *relmap = relmaps; relmap; relmap = relmap->next)
+	{
+		relmap->invalidated = true;
+		for (CdcRelation *rel = relmap->relations; rel; rel = rel->next)
+			if (relid == InvalidOid || rel->relid == relid)
+				rel->valid = false;
+	}
 }
 
-/* Forgets the map when its memory goes. */
+/* Takes the map out of the list when its memory goes. */
 static void
 relmap_reset_callback(void *arg)
 {
-	if (current_relmap == arg)
-		current_relmap = NULL;
+	CdcRelmap **link = &relmaps;
+
+	while (*link != NULL && *link != arg)
+		link = &(*link)->next;
+	if (*link != NULL)
+		*link = (*link)->next;
 }
 
 /*
@@ -79,7 +87,8 @@ cdc_relmap_create(MemoryContext parent, const CdcSubscription *subscription)
 	callback->func = relmap_reset_callback;
 	callback->arg = relmap;
 	MemoryContextRegisterResetCallback(context, callback);
-	current_relmap = relmap;
+	relmap->next = relmaps;
+	relmaps = relmap;
 	return relmap;
 }
 

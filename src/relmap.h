@@ -188,6 +188,7 @@ typedef struct CdcRelmap
 	CdcRelation *relations;
 	CdcTableCounts totals;		/* of all committed transactions */
 	bool		invalidated;	/* some relation was, since hold.c looked */
+	struct CdcRelmap *next;		/* all maps of the process */
 } CdcRelmap;
 
 extern CdcRelmap *cdc_relmap_create(MemoryContext parent,
