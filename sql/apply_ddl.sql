@@ -36,6 +36,51 @@ SELECT * FROM pg_temp.feed(pg_temp.ev('t', '{"id":1,"v":1}'), pg_temp.ev('bad', 
 SELECT "offset", topic, attempts, message FROM cdc_sink.dead_letter;
 SELECT * FROM t ORDER BY id;
 
+-- a column gets another type between the conversion of a row and its insert: the range is cut there, and the row converted again
+SELECT cdc_sink.alter_subscription('s', options => '{"batch_rows": 100}');
+SELECT * FROM pg_temp.feed(pg_temp.ev('alters', '{"id":2,"what":"ALTER TABLE public.t ALTER v TYPE text"}'), pg_temp.ev('t', '{"id":3,"v":1094795585}'));
+SELECT * FROM t ORDER BY id;
+-- likewise a row that is read for the insert of its key change
+SELECT * FROM pg_temp.feed(pg_temp.ev('alters', '{"id":3,"what":"ALTER TABLE public.t ALTER v TYPE numeric USING v::numeric"}'),
+	pg_temp.ev('t', NULL, 'd', '{"id":3,"v":1094795585}', '{"headers": [["__debezium.newkey", "{\"id\":4}"]]}'));
+SELECT old_key, new_key, "row" FROM cdc_sink.moved_row;
+-- and one that is updated: its value is wrong for the new type, and not rounded
+SELECT * FROM pg_temp.feed(pg_temp.ev('alters', '{"id":4,"what":"ALTER TABLE public.t ALTER v TYPE int8"}'), pg_temp.ev('t', '{"id":2,"v":2.75,"w":3}', 'u'));
+SELECT topic, "offset", sqlstate, message FROM cdc_sink.dead_letter WHERE topic = 't';
+SELECT * FROM t ORDER BY id;
+-- a column goes, another one takes its name
+SELECT * FROM pg_temp.feed(pg_temp.ev('alters', '{"id":5,"what":"ALTER TABLE public.t DROP v, ADD v text"}'), pg_temp.ev('t', '{"id":5,"v":"five","w":5}'));
+SELECT * FROM t ORDER BY id;
+-- a table takes the name of another
+CREATE TABLE other (LIKE t);
+SELECT * FROM pg_temp.feed(pg_temp.ev('alters', '{"id":7,"what":"ALTER TABLE public.t RENAME TO t_old; ALTER TABLE public.other RENAME TO t"}'), pg_temp.ev('t', '{"id":7,"v":"seven","w":7}'));
+ALTER TABLE t RENAME TO other;
+ALTER TABLE t_old RENAME TO t;
+TABLE other;
+SELECT * FROM pg_temp.feed(pg_temp.ev('t', '{"id":7,"v":"seven","w":7}'));
+SELECT * FROM t WHERE id = 7;
+-- a trigger that comes in the middle fires
+CREATE FUNCTION mark() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.v := NEW.v || ' marked'; RETURN NEW; END $$;
+SELECT * FROM pg_temp.feed(pg_temp.ev('alters', json_build_object('id', 6, 'what',
+		'CREATE TRIGGER mark BEFORE INSERT ON public.t FOR EACH ROW EXECUTE FUNCTION public.mark(); ALTER TABLE public.t ENABLE ALWAYS TRIGGER mark')),
+	pg_temp.ev('t', '{"id":6,"v":"six","w":6}'));
+SELECT * FROM t WHERE id = 6;
+
+-- a row whose own conversion changes its table stops its partition, and is applied once that is over
+CREATE TABLE self (id int PRIMARY KEY, v int8);
+CREATE FUNCTION meddle(int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN ALTER TABLE public.self ALTER v TYPE text; RETURN true; END $$;
+CREATE DOMAIN meddling AS int CHECK (public.meddle(VALUE));
+ALTER TABLE self ADD n meddling;
+CREATE INDEX ON self (v);
+SELECT cdc_sink.add_mapping('s', 'self', 'self');
+SELECT * FROM pg_temp.feed(pg_temp.ev('self', '{"id":1,"v":1094795585,"n":1}'));
+SELECT * FROM self;
+SELECT count(*) FROM cdc_sink.dead_letter WHERE topic = 'self';
+CREATE OR REPLACE FUNCTION meddle(int) RETURNS bool LANGUAGE sql AS 'SELECT true';
+SELECT * FROM pg_temp.feed(pg_temp.ev('self', '{"id":1,"v":1094795585,"n":1}'));
+SELECT id, v, pg_typeof(v), n FROM self;
+
 DROP EXTENSION cdc_sink CASCADE;
-DROP TABLE t, bad, retries, alters;
-DROP FUNCTION retry, run_what;
+DROP TABLE t, other, bad, retries, alters, self;
+DROP DOMAIN meddling;
+DROP FUNCTION retry, run_what, mark, meddle;

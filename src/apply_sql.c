@@ -494,6 +494,7 @@ cdc_sql_run(CdcRelation *rel, CdcSqlKind statement, const CdcKey *key,
 	EphemeralNamedRelationData enr;
 	int			rc;
 
+	cdc_relmap_recheck(rel);
 	if (plan != NULL && drop_outgrown(rel, plan))
 		plan = NULL;
 	if (plan == NULL)

@@ -54,6 +54,9 @@ is_plain(const CdcRelation *rel, const Relation heap)
 bool
 cdc_native_can_insert(CdcRelation *rel, const uint8 *set)
 {
+	/* altered in this very range: the statement knows what it is now */
+	if (!rel->valid)
+		return false;
 	if (rel->native == CDC_NATIVE_UNKNOWN)
 	{
 		Relation	heap = table_open(rel->relid, NoLock);

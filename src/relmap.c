@@ -6,7 +6,9 @@
  * Floor 5.  Called by route.c and the appliers.  The one hard thing is
  * invalidation: a relcache callback may fire at any lock or catalog access,
  * so it only clears the valid flag; the entry is rebuilt by the next
- * cdc_relmap_get, never in the middle of a range.
+ * cdc_relmap_get, never in the middle of a range.  Code of a table's owner may
+ * alter a table there, whose rows wait for it as Datums of the old types: see
+ * cdc_relmap_recheck.
  *
  *-------------------------------------------------------------------------
  */
@@ -329,4 +331,44 @@ cdc_relmap_get(CdcRelmap *relmap, const CdcMapping *mapping)
 	rel->next = relmap->relations;
 	relmap->relations = rel;
 	return rel;
+}
+
+/* Is a column where it was, with its name and type? */
+static bool
+is_same_column(const CdcColumn *column, TupleDesc desc)
+{
+	Form_pg_attribute attr;
+
+	if (column->attnum > desc->natts)
+		return false;
+	attr = TupleDescAttr(desc, column->attnum - 1);
+	return !attr->attisdropped && attr->attgenerated == '\0' &&
+		attr->atttypid == column->typid && attr->atttypmod == column->typmod &&
+		strcmp(NameStr(attr->attname), column->name) == 0;
+}
+
+/*
+ * cdc_relmap_recheck: see relmap.h.  The lock of cdc_relmap_get is held, so
+ * that only this transaction can have altered anything.
+ */
+void
+cdc_relmap_recheck(const CdcRelation *rel)
+{
+	Relation	heap;
+	bool		same;
+
+	if (rel->valid)
+		return;
+	heap = try_relation_open(rel->relid, NoLock);
+	same = heap != NULL && strcmp(cdc_relation_name(heap), rel->name) == 0;
+	for (int i = 0; same && i < rel->ncolumns; i++)
+		same = is_same_column(&rel->columns[i], RelationGetDescr(heap));
+	if (heap != NULL)
+		relation_close(heap, NoLock);
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s was altered while changes of it were applied",
+						rel->name),
+				 errhint("Look for a trigger, a domain or a function of the tables' owners that alters it.")));
 }

@@ -200,6 +200,13 @@ extern CdcRelmap *cdc_relmap_create(MemoryContext parent,
  * valid target.
  */
 extern CdcRelation *cdc_relmap_get(CdcRelmap *relmap, const CdcMapping *mapping);
+/*
+ * Checks, before values that were converted for the relation go to it or
+ * others are read from it, that code which ran since has not altered its
+ * name or columns.  ERROR 55000, of the configuration class: the range is cut until
+ * the relation is made ready anew behind that code, or its partition stops.
+ */
+extern void cdc_relmap_recheck(const CdcRelation *rel);
 /* Root of the partition tree a relation belongs to; needs a transaction. */
 extern Oid	cdc_relation_root(Oid relid);
 

@@ -17,7 +17,7 @@ my $db = 'postgres';
 my $broker = CdcSink::MockBroker->new;
 my $node = new_read_side('hostile');
 create_server($node, $db, $broker->bootstrap);
-$broker->create_topic($_, 1) foreach qw(evil pair traps plain own asowner victim ruled grows);
+$broker->create_topic($_, 1) foreach qw(evil pair traps plain own asowner victim ruled grows meddles);
 
 # keeper is the attacker: it owns tables that "sink" applies to, and wants to become sink, or the victim
 $node->safe_psql($db, <<'SQL');
@@ -182,6 +182,23 @@ is($node->safe_psql($db, q(SELECT "x"" int; DROP TABLE v.secret; --" FROM k.grow
 is($node->safe_psql($db, 'SELECT * FROM k.loot'), 'keeper|ALTER TABLE', 'fault 42: an event trigger sees the owner of the table');
 is($node->safe_psql($db, 'SELECT word FROM v.secret'), 'secret', 'nothing else happened');
 $node->safe_psql($db, 'DROP EVENT TRIGGER watch');
+
+# --- a domain that changes the table while a row for it is converted: values of the old type must not go in
+as_role($node, 'keeper', <<'SQL');
+CREATE TABLE k.meddles (id int PRIMARY KEY, v int8);
+CREATE FUNCTION k.meddle(int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN ALTER TABLE k.meddles ALTER v TYPE text; RETURN true; END $$;
+CREATE DOMAIN k.meddling AS int CHECK (k.meddle(VALUE));
+ALTER TABLE k.meddles ADD n k.meddling;
+CREATE INDEX ON k.meddles (v);
+SQL
+as_role($node, 'sink', "SELECT cdc_sink.add_mapping('s', 'meddles', 'k.meddles')");
+my $meddled = worker_pid($node, 's');
+$broker->produce('meddles', 0, inserted({ id => 1, v => 1094795585, n => 1 }));
+ok_stops($node, 'meddles', 'configuration_error', qr/^55000 k\.meddles was altered while changes of it were applied/, 'fault 42: a domain that alters the table under way');
+as_role($node, 'keeper', 'CREATE OR REPLACE FUNCTION k.meddle(int) RETURNS bool LANGUAGE sql RETURN true');
+$node->poll_query_until($db, 'SELECT partitions_stopped = 0 FROM cdc_sink.pg_stat_cdc_sink_subscription') or die 'it stays stopped';
+ok_caught_up($node, 's', 'and goes on by itself once it does not');
+is($node->safe_psql($db, 'SELECT id, v, n FROM k.meddles') . ' ' . worker_pid($node, 's'), "1|1094795585|1 $meddled", 'with the row as it was sent, in the worker that it always was');
 
 # --- rules, row security and foreign keys that come while the subscription runs
 as_role($node, 'keeper', 'CREATE TABLE k.ruled (id int PRIMARY KEY, what text); CREATE TABLE k.parent (id int PRIMARY KEY)');
