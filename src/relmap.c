@@ -14,10 +14,12 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
+#include "catalog/pg_type.h"
 #include "nodes/bitmapset.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -136,6 +138,24 @@ meta_column(const char *name)
 }
 
 /*
+ * Does the type say what stands in a column that nothing else fills?  It may
+ * have a default; a domain may also refuse NULL, by a check or outright.
+ */
+static bool
+type_fills(Oid typid)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(typid));
+	bool		fills;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", typid);
+	fills = ((Form_pg_type) GETSTRUCT(tuple))->typtype == TYPTYPE_DOMAIN ||
+		!heap_attisnull(tuple, Anum_pg_type_typdefault, NULL);
+	ReleaseSysCache(tuple);
+	return fills;
+}
+
+/*
  * Reads the columns of the relation; generated ones are kept by name only.
  * Allocates in the relation's context, which is current.
  */
@@ -166,7 +186,8 @@ load_columns(CdcRelation *rel, Relation heap)
 		column->collation = attr->attcollation;
 		column->notnull = attr->attnotnull;
 		column->identity_always = (attr->attidentity == ATTRIBUTE_IDENTITY_ALWAYS);
-		column->has_default = attr->atthasdef || attr->attidentity != '\0';
+		column->has_default = attr->atthasdef || attr->attidentity != '\0' ||
+			type_fills(attr->atttypid);
 		column->meta = meta_column(column->name);
 		rel->has_meta |= (column->meta != CDC_META_NONE);
 		rel->has_toastable |= (attr->attlen == -1);

@@ -43,7 +43,8 @@ typedef struct CdcColumn
 	Oid			collation;
 	bool		notnull;
 	bool		identity_always;
-	bool		has_default;	/* a default or an identity fills it */
+	bool		has_default;	/* left out, it is not simply NULL: a default,
+								 * an identity or its type has a say */
 	CdcMetaColumn meta;
 	CdcConversion *meta_conv;	/* of a metadata column, made on first use */
 } CdcColumn;
