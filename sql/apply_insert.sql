@@ -38,7 +38,17 @@ TABLE t_widget;
 TABLE t_filled;
 SELECT (SELECT count(*) FROM t_never_null), (SELECT count(*) FROM t_given);
 
+-- a check that looks at a table sees what the batch has written there
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE FUNCTION has_parent(int) RETURNS bool LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN EXISTS (SELECT FROM public.parent p WHERE p.id = $1); END $$;
+CREATE TABLE child (id int PRIMARY KEY, parent int CHECK (has_parent(parent)));
+SELECT cdc_sink.add_mapping('s', x, x) FROM unnest('{parent,child}'::text[]) x;
+SELECT * FROM pg_temp.feed(pg_temp.ev('parent', '{"id":1}'), pg_temp.ev('child', '{"id":1,"parent":1}'));
+SELECT * FROM pg_temp.feed(pg_temp.ev('child', '{"id":2,"parent":2}'), pg_temp.ev('parent', '{"id":3}'));
+TABLE child;
+
 DROP EXTENSION cdc_sink CASCADE;
-DROP TABLE t_widget, t_filled, t_never_null, t_given;
+DROP TABLE t_widget, t_filled, t_never_null, t_given, parent, child;
+DROP FUNCTION has_parent;
 DROP DOMAIN filled, never_null, given;
 DROP TYPE widget CASCADE;

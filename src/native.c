@@ -21,6 +21,7 @@
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #define CDC_COMPAT_EXECUTOR
 #include "compat.h"
@@ -128,6 +129,18 @@ insert_lot(const CdcRelation *rel, ResultRelInfo *info, EState *estate,
 	}
 }
 
+/*
+ * A snapshot that sees what the batch has written so far, for stable functions
+ * of checks and indexes: as SPI takes one for each statement.
+ */
+static void
+push_fresh_snapshot(void)
+{
+	PushActiveSnapshot(GetTransactionSnapshot());
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+}
+
 /* cdc_native_insert: see native.h. */
 void
 cdc_native_insert(CdcRelation *rel, CdcEntry **entries, int nentries)
@@ -136,6 +149,7 @@ cdc_native_insert(CdcRelation *rel, CdcEntry **entries, int nentries)
 	EState	   *estate = CreateExecutorState();
 	ResultRelInfo *info;
 
+	push_fresh_snapshot();
 	if (rel->slots == NULL)
 		make_slots(rel, heap);
 	info = cdc_compat_result_relation(estate, heap);
@@ -148,6 +162,7 @@ cdc_native_insert(CdcRelation *rel, CdcEntry **entries, int nentries)
 	}
 	ExecCloseIndices(info);
 	FreeExecutorState(estate);
+	PopActiveSnapshot();
 	table_close(heap, NoLock);
 	CommandCounterIncrement();
 }
