@@ -47,8 +47,21 @@ SELECT * FROM pg_temp.feed(pg_temp.ev('parent', '{"id":1}'), pg_temp.ev('child',
 SELECT * FROM pg_temp.feed(pg_temp.ev('child', '{"id":2,"parent":2}'), pg_temp.ev('parent', '{"id":3}'));
 TABLE child;
 
+-- without USAGE on its schema the applying role does not get at a table
+CREATE ROLE regress_sink_table;
+CREATE SCHEMA hidden;
+CREATE TABLE hidden.log (id int, v text);
+ALTER TABLE hidden.log OWNER TO regress_sink_table;
+SELECT cdc_sink.add_mapping('s', 'hidden', 'hidden.log', options => '{"mode": "append"}');
+SELECT * FROM pg_temp.feed(pg_temp.ev('hidden', '{"id":1,"v":"a"}'));
+GRANT USAGE ON SCHEMA hidden TO regress_sink_table;
+SELECT * FROM pg_temp.feed(pg_temp.ev('hidden', '{"id":1,"v":"a"}'));
+TABLE hidden.log;
+
 DROP EXTENSION cdc_sink CASCADE;
 DROP TABLE t_widget, t_filled, t_never_null, t_given, parent, child;
 DROP FUNCTION has_parent;
+DROP SCHEMA hidden CASCADE;
+DROP ROLE regress_sink_table;
 DROP DOMAIN filled, never_null, given;
 DROP TYPE widget CASCADE;

@@ -18,6 +18,7 @@
 
 #include "catalog/pg_database.h"
 #include "catalog/pg_foreign_server.h"
+#include "catalog/pg_namespace.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
@@ -139,6 +140,19 @@ cdc_compat_server_aclcheck(Oid server, Oid role, AclMode mode)
 	return object_aclcheck(ForeignServerRelationId, server, role, mode);
 #else
 	return pg_foreign_server_aclcheck(server, role, mode);
+#endif
+}
+
+/*
+ * Rights on a schema, likewise.
+ */
+static inline AclResult
+cdc_compat_namespace_aclcheck(Oid namespace, Oid role, AclMode mode)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(NamespaceRelationId, namespace, role, mode);
+#else
+	return pg_namespace_aclcheck(namespace, role, mode);
 #endif
 }
 

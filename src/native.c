@@ -19,6 +19,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -51,6 +52,18 @@ is_plain(const CdcRelation *rel, const Relation heap)
 		!heap->rd_rel->relrowsecurity && !has_insert_triggers(heap);
 }
 
+/*
+ * May the applying role do what an INSERT by name needs?  If not, the
+ * statement says so, or finds a way (a grant on columns).
+ */
+static bool
+may_insert(const CdcRelation *rel)
+{
+	return cdc_compat_namespace_aclcheck(get_rel_namespace(rel->relid),
+										 GetUserId(), ACL_USAGE) == ACLCHECK_OK &&
+		pg_class_aclcheck(rel->relid, GetUserId(), ACL_INSERT) == ACLCHECK_OK;
+}
+
 /* cdc_native_can_insert: see native.h. */
 bool
 cdc_native_can_insert(CdcRelation *rel, const uint8 *set)
@@ -70,7 +83,7 @@ cdc_native_can_insert(CdcRelation *rel, const uint8 *set)
 	for (int i = 0; i < rel->ncolumns; i++)
 		if (set[i] != CDC_SET && rel->columns[i].has_default)
 			return false;
-	return pg_class_aclcheck(rel->relid, GetUserId(), ACL_INSERT) == ACLCHECK_OK;
+	return may_insert(rel);
 }
 
 /* Slots for rows, kept with the relation. */
