@@ -233,7 +233,7 @@ static void
 append_victim(StringInfo sql, const CdcRelation *rel, const CdcRow *old)
 {
 	appendStringInfo(sql, "WITH v AS MATERIALIZED (SELECT t.tableoid AS o, t.ctid AS i FROM %s t, "
-					 BATCH " e WHERE ", rel->name);
+					 BATCH " e WHERE ", rel->rows);
 	append_old_join(sql, rel, old);
 	appendStringInfoString(sql, " LIMIT 1) ");
 }
@@ -253,13 +253,13 @@ statement_text(const CdcRelation *rel, CdcSqlKind statement,
 	{
 		case CDC_STATEMENT_PROBE:
 			appendStringInfo(&sql, "SELECT e.ord FROM " BATCH " e WHERE EXISTS (SELECT FROM %s t WHERE ",
-							 rel->name);
+							 rel->rows);
 			append_key_join(&sql, rel, key, null_keys);
 			appendStringInfoString(&sql, " OFFSET 0)");
 			break;
 		case CDC_STATEMENT_MULTI:
 			appendStringInfo(&sql, "SELECT e.ord FROM " BATCH " e, LATERAL (SELECT FROM %s t WHERE ",
-							 rel->name);
+							 rel->rows);
 			append_key_join(&sql, rel, key, null_keys);
 			appendStringInfoString(&sql, " OFFSET 0) t GROUP BY e.ord HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1");
 			break;
@@ -267,12 +267,12 @@ statement_text(const CdcRelation *rel, CdcSqlKind statement,
 			appendStringInfoString(&sql, "SELECT e.ord");
 			append_columns(&sql, rel);
 			appendStringInfo(&sql, " FROM " BATCH " e, LATERAL (SELECT * FROM %s t WHERE ",
-							 rel->name);
+							 rel->rows);
 			append_key_join(&sql, rel, key, null_keys);
 			appendStringInfoString(&sql, " OFFSET 0) t");
 			break;
 		case CDC_STATEMENT_UPDATE:
-			appendStringInfo(&sql, "UPDATE %s t SET ", rel->name);
+			appendStringInfo(&sql, "UPDATE %s t SET ", rel->rows);
 			append_assignments(&sql, rel, key, set);
 			appendStringInfoString(&sql, " FROM " BATCH " e WHERE ");
 			append_key_join(&sql, rel, key, null_keys);
@@ -282,19 +282,19 @@ statement_text(const CdcRelation *rel, CdcSqlKind statement,
 			break;
 		case CDC_STATEMENT_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s t USING " BATCH " e WHERE ",
-							 rel->name);
+							 rel->rows);
 			append_key_join(&sql, rel, key, null_keys);
 			break;
 		case CDC_STATEMENT_OLD_UPDATE:
 			append_victim(&sql, rel, old);
-			appendStringInfo(&sql, "UPDATE %s t SET ", rel->name);
+			appendStringInfo(&sql, "UPDATE %s t SET ", rel->rows);
 			append_assignments(&sql, rel, NULL, set);
 			appendStringInfoString(&sql, " FROM v, " BATCH " e WHERE" VICTIM_JOIN);
 			break;
 		case CDC_STATEMENT_OLD_DELETE:
 			append_victim(&sql, rel, old);
 			appendStringInfo(&sql, "DELETE FROM %s t USING v WHERE" VICTIM_JOIN,
-							 rel->name);
+							 rel->rows);
 			break;
 	}
 	return sql.data;
@@ -533,7 +533,7 @@ cdc_sql_finish(void)
 void
 cdc_sql_truncate(CdcRelation *rel)
 {
-	char	   *sql = psprintf("TRUNCATE TABLE %s", rel->name);
+	char	   *sql = psprintf("TRUNCATE TABLE %s", rel->rows);
 
 	SPI_connect();
 	cdc_debug_spi();

@@ -269,6 +269,9 @@ relation_load(CdcRelmap *relmap, CdcRelation *rel)
 	rel->relid = mapping->relid;
 	rel->root_relid = cdc_relation_root(mapping->relid);
 	rel->name = pstrdup(name);
+	/* keys are unique in the table itself, not in its children */
+	rel->rows = heap->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
+		rel->name : psprintf("ONLY %s", name);
 	load_columns(rel, heap);
 	load_primary_key(rel, heap);
 	rel->other_unique = cdc_relmap_other_unique(heap);

@@ -140,6 +140,8 @@ typedef struct CdcRelation
 	Oid			root_relid;		/* top of its partition tree, or relid */
 	Oid			relowner;
 	char	   *name;			/* qualified and quoted, for SQL and errors */
+	char	   *rows;			/* the same for statements on rows that are there:
+								 * with ONLY, but for a partitioned table */
 	bool		valid;			/* false after an invalidation */
 	int			ncolumns;
 	CdcColumn  *columns;
