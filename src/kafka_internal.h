@@ -171,9 +171,20 @@ extern void cdc_kafka_take_log(rd_kafka_event_t *event, bool *tainted);
 extern const char *cdc_kafka_partition_reason(rd_kafka_resp_err_t code,
 											  bool *halts);
 
+/* --- kafka_assign.c --- */
+
 /* The assigned partition, or NULL. */
 extern Partition *cdc_kafka_find_partition(CdcKafka *kafka, const char *topic,
 										   int32 partition);
+/*
+ * The assigned partition of a message, or NULL.  Calls nothing of the server
+ * where the topic is known.
+ */
+extern Partition *cdc_kafka_partition_of(CdcKafka *kafka,
+										 const rd_kafka_message_t *message);
+/* Was a message of this topic seen since the assignment changed? */
+extern bool cdc_kafka_knows_topic(const CdcKafka *kafka,
+								  const rd_kafka_topic_t *rkt);
 
 /* --- kafka_trouble.c --- */
 
