@@ -24,7 +24,7 @@ typedef struct CdcBytes
 typedef struct CdcHeader
 {
 	const char *name;			/* terminated */
-	CdcBytes	value;
+	CdcBytes	value;			/* padded where the name ends in "key" */
 } CdcHeader;
 
 /* A record as it stands in the topic. */

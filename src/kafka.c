@@ -66,6 +66,38 @@ copy_bytes(CdcArena *arena, CdcBytes *out, const void *data, size_t len)
 	return data == NULL || out->data != NULL;
 }
 
+/* Copies a text without the padding that JSON needs; NULL: out of memory. */
+static char *
+copy_text(CdcArena *arena, const void *text, size_t len)
+{
+	char	   *copy = cdc_arena_alloc(arena, len + 1);
+
+	if (copy == NULL)
+		return NULL;
+	if (len > 0)
+		memcpy(copy, text, len);
+	copy[len] = '\0';
+	return copy;
+}
+
+/*
+ * Copies a header.  Each record of a connector has several that nobody reads
+ * as JSON: only __debezium.newkey and oldkey are.
+ */
+static bool
+copy_header(CdcArena *arena, CdcHeader *header, const char *name,
+			const void *value, size_t size)
+{
+	size_t		len = strlen(name);
+
+	header->name = copy_text(arena, name, len);
+	if (value == NULL || (len >= 3 && strcmp(name + len - 3, "key") == 0))
+		return header->name != NULL && copy_bytes(arena, &header->value, value, size);
+	header->value.len = (int32) size;
+	header->value.data = copy_text(arena, value, size);
+	return header->name != NULL && header->value.data != NULL;
+}
+
 static bool
 copy_headers(CdcArena *arena, CdcRecord *record,
 			 const rd_kafka_message_t *message)
@@ -92,9 +124,7 @@ copy_headers(CdcArena *arena, CdcRecord *record,
 		if (rd_kafka_header_get_all(headers, i, &name, &value, &size) !=
 			RD_KAFKA_RESP_ERR_NO_ERROR)
 			break;
-		header->name = cdc_arena_copy(arena, name, strlen(name));
-		if (header->name == NULL ||
-			!copy_bytes(arena, &header->value, value, size))
+		if (!copy_header(arena, header, name, value, size))
 			return false;
 		record->nheaders++;
 	}
