@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "coalesce_internal.h"
+#include "role.h"
 
 /* Appends an entry to a list of them. */
 static void
@@ -188,6 +189,8 @@ wait_for_delete(const CdcChange *change)
  * (design.md 3.3).  They come from the row that its delete removed; else the
  * row is there already (a repeat); else the delete may still come; else the
  * old row is still there.  What is missing after that is left to the applier.
+ * The old key is converted here: by code of the table's owner, as that owner,
+ * while the role at hand is that of whatever was routed last.
  */
 void
 cdc_key_change_complete(CdcCoalescer *c, CdcSegment *seg, CdcChange *change)
@@ -202,6 +205,7 @@ cdc_key_change_complete(CdcCoalescer *c, CdcSegment *seg, CdcChange *change)
 	CdcEntry   *new;
 	uint32		slot;
 
+	cdc_role_become(c->context->role, rel);
 	cdc_row_alloc(rel, &old_key);
 	key = cdc_row_key(rel, event, event->oldkey, event->key_schema, NULL, &old_key);
 	if (key == seg->key)

@@ -3,6 +3,7 @@ use strict;
 use warnings;
 
 use FindBin;
+use JSON::PP;
 use lib "$FindBin::Bin/../perl";
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -163,6 +164,35 @@ foreach my $topic (qw(traps plain))
 }
 is($node->safe_psql($db, "SELECT string_agg(DISTINCT tag, ', ' ORDER BY tag), string_agg(DISTINCT who, ', '), string_agg(DISTINCT outcome, ', ') FROM k.seen"),
 	'check, default, domain, generated, index, plain check, plain index, plain predicate|keeper|refused', 'fault 42: all expressions of a table run as its owner, who stays that');
+
+# --- the old key of a key change, which is read while rows are folded: another owner's event came last before
+as_role($node, 'keeper', <<'SQL');
+CREATE DOMAIN k.key AS int CHECK (k.spy('key'));
+CREATE TABLE k.chg (id k.key PRIMARY KEY, v text);
+INSERT INTO k.chg VALUES (1, 'kept');
+GRANT INSERT ON k.seen TO PUBLIC;
+TRUNCATE k.seen;
+SQL
+as_role($node, 'sink', <<'SQL');
+SELECT cdc_sink.create_subscription('moves', 'kafka', enabled => false);
+SELECT cdc_sink.add_mapping('moves', 'moves', 'k.chg', 'public.chg');
+SELECT cdc_sink.add_mapping('moves', 'moves', 'v.items', 'public.items');
+SQL
+# the mock broker knows no headers: the records are fed
+$node->safe_psql($db, <<'SQL');
+CREATE FUNCTION public.cdc_test_feed(subscription name, events text)
+RETURNS TABLE (topic text, partition int, next_offset bigint, state text, state_reason text, sqlstate text, message text)
+AS '$libdir/cdc_sink', 'cdc_test_feed' LANGUAGE C;
+SQL
+my @moves = (
+	{ %{ record_of('chg', 'd', { id => 1 }) }, headers => [ [ '__debezium.newkey', '{"id":2}' ] ] },
+	{ %{ record_of('chg', 'c', { id => 2, v => '__debezium_unavailable_value' }) }, headers => [ [ '__debezium.oldkey', '{"id":1}' ] ] },
+	record_of('items', 'c', { id => 6000, note => 'LAST' }));
+my $moves = join("\n", map { encode_json({ topic => 'moves', %$_ }) } @moves);
+is($node->safe_psql($db, "SELECT next_offset, state FROM public.cdc_test_feed('moves', \$x\$$moves\$x\$) WHERE topic IS NOT NULL"), '3|streaming', 'a key change, and a row of another owner behind it');
+is($node->safe_psql($db, 'SELECT id, v FROM k.chg'), '2|kept', 'the key change takes along what it left out');
+is($node->safe_psql($db, "SELECT string_agg(DISTINCT who || ' ' || outcome, ', ') FROM k.seen WHERE tag = 'key'"), 'keeper refused', 'fault 42: the domain of a key runs as the owner of its table, whoever was written before');
+as_role($node, 'sink', "SELECT cdc_sink.drop_subscription('moves')");
 
 # --- event triggers fire for what the worker does, as the role that does it
 $node->safe_psql($db, <<'SQL');
