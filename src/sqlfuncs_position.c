@@ -139,6 +139,12 @@ cdc_sink_set_position(PG_FUNCTION_ARGS)
 
 	cdc_arg_require(fcinfo, 0, "subscription");
 	cdc_arg_require(fcinfo, 3, "new_position");
+	/* inside, -1 stands for all of them */
+	if (!PG_ARGISNULL(2) && PG_GETARG_INT32(2) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("partition must not be negative"),
+				 errhint("NULL stands for all partitions.")));
 	cdc_shmem_require();
 	cdc_subscription_lock(cdc_arg_name(fcinfo, 0), &row);
 	cdc_place_parse(cdc_arg_text(fcinfo, 3), &place);

@@ -103,6 +103,7 @@ INSERT INTO wrong VALUES
 	($$SELECT cdc_sink.set_position('s', NULL, NULL, NULL)$$, '22004', 'set_position: NULL position'),
 	($$SELECT cdc_sink.set_position('s', NULL, NULL, 'nowhere')$$, '22023', 'set_position: no place'),
 	($$SELECT cdc_sink.set_position('s', 'absent', NULL, 'earliest')$$, '42704', 'set_position: topic is not mapped'),
+	($$SELECT cdc_sink.set_position('s', 'mapped', -1, 'earliest')$$, '22023', 'set_position: a negative partition is not all of them'),
 	($$CREATE SERVER x FOREIGN DATA WRAPPER cdc_sink OPTIONS ("plugin.library.paths" 'x')$$, 'HV00D', 'server: refused option');
 
 SELECT throws_ok(call, state, NULL, why) FROM wrong;
