@@ -26,6 +26,7 @@ typedef struct CdcBrokerList CdcBrokerList;
  */
 extern CdcBrokerList *cdc_brokers_parse(const char *text, char **problem);
 extern void cdc_brokers_free(CdcBrokerList *list);
+/* Has the text no entry, commas or blanks aside?  Then any broker is allowed. */
 extern bool cdc_brokers_empty(const CdcBrokerList *list);
 
 /*

@@ -27,20 +27,29 @@ extern PGDLLEXPORT Datum cdc_sink_fdw_validator(PG_FUNCTION_ARGS);
 
 PG_FUNCTION_INFO_V1(cdc_sink_fdw_validator);
 
-/* Raises where a server names a broker that is not on the list. */
-static void
-check_brokers(char *bootstrap)
+/* The list of the setting, malloc'd; ERROR where it cannot be read. */
+static CdcBrokerList *
+read_list(void)
 {
 	char	   *problem;
 	CdcBrokerList *allowed = cdc_brokers_parse(cdc_guc_allowed_brokers,
 											   &problem);
-	char	   *refused = NULL;
-	char	   *save = NULL;
 
 	if (allowed == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
 				 errmsg("cdc_sink.allowed_brokers cannot be read")));
+	return allowed;
+}
+
+/* Raises where a server names a broker that is not on the list. */
+static void
+check_brokers(char *bootstrap)
+{
+	CdcBrokerList *allowed = read_list();
+	char	   *refused = NULL;
+	char	   *save = NULL;
+
 	for (char *broker = strtok_r(bootstrap, ", ", &save);
 		 broker != NULL && refused == NULL;
 		 broker = strtok_r(NULL, ", ", &save))
@@ -56,6 +65,21 @@ check_brokers(char *bootstrap)
 				 errdetail("The setting cdc_sink.allowed_brokers does not name it.")));
 }
 
+/* Raises where there is no list and the user is no superuser. */
+static void
+check_no_list(void)
+{
+	CdcBrokerList *allowed = read_list();
+	bool		empty = cdc_brokers_empty(allowed);
+
+	cdc_brokers_free(allowed);
+	if (empty && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to create or alter a server of the foreign-data wrapper cdc_sink"),
+				 errdetail("While cdc_sink.allowed_brokers is empty, only superusers may do that.")));
+}
+
 /*
  * Checks the options of a server as a whole.  Also run when one of them is
  * altered, with the others as they are: so a user who is no superuser cannot
@@ -66,11 +90,7 @@ check_server(List *options)
 {
 	ListCell   *lc;
 
-	if (cdc_guc_allowed_brokers[0] == '\0' && !superuser())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to create or alter a server of the foreign-data wrapper cdc_sink"),
-				 errdetail("While cdc_sink.allowed_brokers is empty, only superusers may do that.")));
+	check_no_list();
 	foreach(lc, options)
 	{
 		DefElem    *option = lfirst(lc);

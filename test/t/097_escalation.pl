@@ -169,6 +169,15 @@ wait_for_state($node, 'm', qr/^stopped configuration_error/);
 pass('but writes nothing without rights on the table');
 is(sql('SELECT count(*) FROM items'), '2', 'which is as it was');
 
+# --- a list of brokers without an entry is none
+foreach my $list (',', ' ', ' , ')
+{
+	$node->append_conf('postgresql.conf', "cdc_sink.allowed_brokers = '$list'\n");
+	$node->reload;
+	$node->poll_query_until($db, "SELECT current_setting('cdc_sink.allowed_brokers') = '$list'") or die 'the list is not read';
+	like(error_of(as_role($node, 'mallory', q{CREATE SERVER y FOREIGN DATA WRAPPER cdc_sink OPTIONS ("bootstrap.servers" '192.0.2.1:9092')})), qr/^42501: permission denied to create or alter a server/, "with '$list' only superusers make servers");
+}
+
 $node->stop('fast');
 ok_no_crash($node);
 done_testing();
