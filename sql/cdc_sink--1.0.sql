@@ -265,7 +265,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'cdc_sink_fdw_validator'
 LANGUAGE C STRICT;
 COMMENT ON FUNCTION cdc_sink.cdc_sink_validator(text[], oid) IS
-'Checks options of a server or user mapping of the wrapper cdc_sink: names are librdkafka''s. Errors: HV00D for a name that is unknown or refused, with the nearest valid ones; 42501 where a superuser is needed.';
+'Checks options of a server or user mapping of the wrapper cdc_sink: names are librdkafka''s. Errors: HV00D for a name that is unknown or refused, with the nearest valid ones; 42501 where a superuser is needed, or a query calls it for a role without USAGE on the wrapper.';
 
 CREATE FOREIGN DATA WRAPPER cdc_sink VALIDATOR cdc_sink.cdc_sink_validator;
 COMMENT ON FOREIGN DATA WRAPPER cdc_sink IS 'Kafka clusters that subscriptions read from; options carry librdkafka''s names';

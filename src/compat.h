@@ -17,6 +17,7 @@
 #endif
 
 #include "catalog/pg_database.h"
+#include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_namespace.h"
 #include "storage/latch.h"
@@ -153,6 +154,19 @@ cdc_compat_namespace_aclcheck(Oid namespace, Oid role, AclMode mode)
 	return object_aclcheck(NamespaceRelationId, namespace, role, mode);
 #else
 	return pg_namespace_aclcheck(namespace, role, mode);
+#endif
+}
+
+/*
+ * Rights on a foreign-data wrapper, likewise.
+ */
+static inline AclResult
+cdc_compat_wrapper_aclcheck(Oid wrapper, Oid role, AclMode mode)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ForeignDataWrapperRelationId, wrapper, role, mode);
+#else
+	return pg_foreign_data_wrapper_aclcheck(wrapper, role, mode);
 #endif
 }
 

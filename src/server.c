@@ -17,9 +17,12 @@
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
 #include "fmgr.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "tcop/pquery.h"
 
 #include "brokers.h"
+#include "compat.h"
 #include "guc.h"
 #include "properties.h"
 
@@ -100,6 +103,29 @@ check_server(List *options)
 	}
 }
 
+/*
+ * Raises where a query calls the validator, or the protocol's function call,
+ * which has no portal, for a role that may not make servers: it would tell
+ * what the list of brokers holds, and resolve names.  CREATE and ALTER, which
+ * have checked their own rights, call without an expression.
+ */
+static void
+check_caller(FunctionCallInfo fcinfo)
+{
+	ForeignDataWrapper *wrapper;
+
+	if (fcinfo->flinfo->fn_expr == NULL && ActivePortal != NULL)
+		return;
+	wrapper = GetForeignDataWrapperByName("cdc_sink", true);
+	if (wrapper != NULL &&
+		cdc_compat_wrapper_aclcheck(wrapper->fdwid, GetUserId(), ACL_USAGE) == ACLCHECK_OK)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for foreign-data wrapper %s", "cdc_sink"),
+			 errdetail("The validator serves CREATE and ALTER of servers and user mappings.")));
+}
+
 Datum
 cdc_sink_fdw_validator(PG_FUNCTION_ARGS)
 {
@@ -107,6 +133,7 @@ cdc_sink_fdw_validator(PG_FUNCTION_ARGS)
 	Oid			catalog = PG_GETARG_OID(1);
 	ListCell   *lc;
 
+	check_caller(fcinfo);
 	if (catalog != ForeignServerRelationId &&
 		catalog != UserMappingRelationId)
 	{

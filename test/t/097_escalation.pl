@@ -73,6 +73,13 @@ as_role($node, 'sink', "SELECT cdc_sink.enable_subscription('s')");
 ok_caught_up($node, 's', 'without it, all goes on');
 is(as_role($node, 'mallory', 'SELECT count(*) FROM pg_user_mappings WHERE umoptions IS NOT NULL'), '0', 'options of others are not shown');
 
+# --- the validator, called by hand, tells nothing of the list to who may not make servers
+foreach my $broker ('127.0.0.1:1', '192.0.2.1:1')
+{
+	like(error_of(as_role($node, 'sink', "SELECT cdc_sink.cdc_sink_validator(ARRAY['bootstrap.servers=$broker'], 'pg_foreign_server'::regclass)")), qr/^42501: permission denied for foreign-data wrapper cdc_sink/, "a query cannot ask whether $broker is allowed");
+}
+like(error_of(as_role($node, 'mallory', q{SELECT cdc_sink.cdc_sink_validator(ARRAY['bootstrap.servers=192.0.2.1:1'], 'pg_foreign_server'::regclass)})), qr/^42501: broker "192\.0\.2\.1:1" is not allowed/, 'but for a role with USAGE on the wrapper');
+
 # --- things of the same name
 sql('REVOKE USAGE ON FOREIGN SERVER k FROM mallory');
 as_role($node, 'admin', 'DROP SERVER k CASCADE');
