@@ -31,8 +31,10 @@ extern bool cdc_brokers_empty(const CdcBrokerList *list);
 
 /*
  * May a client connect to this address?  name is what was resolved to it,
- * "host:port".  A host entry matches the name or an address that the host
- * has now (a look-up that may take time); an IP entry matches the address.
+ * "host:port".  A host entry matches the name, whatever it was resolved to
+ * (asked again, a name of many addresses may give others), or an address that
+ * the host has now (a look-up that may take time); an IP entry matches the
+ * address.
  */
 extern bool cdc_brokers_allow(const CdcBrokerList *list, const char *name,
 							  const struct sockaddr *address);
