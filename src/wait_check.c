@@ -195,7 +195,7 @@ cdc_wait_check_workers(const CdcWaiter *waiter)
 			 (stays_stopped(shared, &slot) ||
 			  (slot.pid != 0 && waiter->fresh && !(waiter->only && partitions_only(waiter))))))
 			cdc_wait_throw_state(waiter, slot.state, slot.reason, slot.hint, NULL, 0);
-		if (slot.pid != 0 &&
+		if (slot.pid != 0 && slot.proc != NULL &&
 			slot.proc->waitStatus == PROC_WAIT_STATUS_WAITING &&
 			cdc_waits_for_me(slot.pid))
 			cdc_wait_throw_state(waiter, CDC_STATE_WAITING, "lock",
