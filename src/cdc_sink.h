@@ -22,6 +22,12 @@
 #define CDC_MESSAGE_LEN		512
 
 /*
+ * Latest time of a record, ms since 1970: the end of the year 9999.  Any
+ * other number may stand there, but is no time that we calculate with.
+ */
+#define CDC_MAX_TIME_MS		INT64CONST(253402300799999)
+
+/*
  * What a subscription or a partition is doing, from best to worst: the state
  * of a subscription is the worst of its partitions.
  */

@@ -118,7 +118,8 @@ cdc_consumer_note_low(CdcPartition *part, int64 low)
 
 /*
  * Time in ms until the log begins behind the position, if that stood still
- * and retention went on as since the first look; -1: unknown.
+ * and retention went on as since the first look; -1: unknown, or longer than
+ * anybody lives.
  */
 static int64
 retention_ms(const CdcPartition *part)
@@ -126,9 +127,12 @@ retention_ms(const CdcPartition *part)
 	int64		ms = (part->low_moved - part->low_first_time) / 1000;
 	int64		gone = part->low_watermark - part->low_first;
 
+	double		left;
+
 	if (part->low_first < 0 || gone <= 0 || ms <= 0)
 		return -1;
-	return (int64) ((double) Max(part->next_offset - part->low_watermark, 0) * ms / gone);
+	left = (double) Max(part->next_offset - part->low_watermark, 0) * ms / gone;
+	return left > CDC_MAX_TIME_MS ? -1 : (int64) left;
 }
 
 /* May retention take records before they are applied? */

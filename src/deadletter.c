@@ -135,7 +135,7 @@ static Datum
 time_datum(int64 ts_ms, bool *isnull)
 {
 	/* years 1970 to 9999: anything else is no time of a record */
-	*isnull = ts_ms < 0 || ts_ms > INT64CONST(253402300799999);
+	*isnull = ts_ms < 0 || ts_ms > CDC_MAX_TIME_MS;
 	return *isnull ? (Datum) 0 :
 		TimestampTzGetDatum(time_t_to_timestamptz(0) + ts_ms * 1000);
 }

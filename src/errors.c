@@ -154,8 +154,7 @@ cdc_error_throw(const CdcError *error)
 const char *
 cdc_record_time_text(int64 ms)
 {
-	/* years 0 to 9999 and a bit: anything else is no time of a record */
-	if (ms < 0 || ms > INT64CONST(253402300799999))
+	if (ms < 0 || ms > CDC_MAX_TIME_MS)
 		return NULL;
 	return pstrdup(timestamptz_to_str(ms * 1000 -
 									  (int64) (POSTGRES_EPOCH_JDATE -

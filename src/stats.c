@@ -349,7 +349,8 @@ partition_row(FunctionCallInfo fcinfo, const CdcCopy *copy, CdcSlot *slot,
 	/* between two askings the fetched watermark knows more */
 	put_offset(&row, Max(status->end_offset, status->high_watermark));
 	put_time(&row, status->watermark_time);
-	if (status->last_ts_ms < 0)
+	/* a producer may write any time; views calculate with this one */
+	if (status->last_ts_ms < 0 || status->last_ts_ms > CDC_MAX_TIME_MS)
 		put_time(&row, 0);
 	else
 		put_time(&row, TimestampTzPlusMilliseconds(time_t_to_timestamptz(0),

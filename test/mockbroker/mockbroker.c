@@ -14,6 +14,8 @@
  *                                         "" (two quotes) an empty value
  *   produce_file TOPIC PARTITION FILE     a line is KEY or "-", tab, VALUE or
  *                                         "-", as plain text
+ *   timestamp MS                          of the records sent from now on, ms
+ *                                         since 1970; 0: the time of sending
  *   fill TOPIC PARTITION COUNT SIZE       values of SIZE bytes, keys 0,1,2...
  *   down [BROKER] | up [BROKER]           without a number: all
  *   rtt MS [BROKER]
@@ -40,6 +42,7 @@ static rd_kafka_t *mock_handle;
 static rd_kafka_mock_cluster_t *cluster;
 static rd_kafka_t *producer;
 static int	nbrokers = 1;
+static long long timestamp;		/* of records; 0: now */
 
 /* first error of a delivery since the last flush */
 static rd_kafka_resp_err_t delivery_error;
@@ -93,6 +96,7 @@ send_record(const char *topic, int partition, const char *key, size_t key_len,
 								 RD_KAFKA_V_PARTITION(partition),
 								 RD_KAFKA_V_KEY((void *) key, key_len),
 								 RD_KAFKA_V_VALUE((void *) value, value_len),
+								 RD_KAFKA_V_TIMESTAMP(timestamp),
 								 RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
 								 RD_KAFKA_V_END);
 		rd_kafka_poll(producer, code == RD_KAFKA_RESP_ERR__QUEUE_FULL ? 100 : 0);
@@ -263,6 +267,11 @@ run_command(char **words, int n)
 		return do_produce(words, n);
 	if (strcmp(verb, "produce_file") == 0)
 		return do_produce_file(words, n);
+	if (strcmp(verb, "timestamp") == 0 && n == 2)
+	{
+		timestamp = atoll(words[1]);
+		return NULL;
+	}
 	if (strcmp(verb, "fill") == 0)
 		return do_fill(words, n);
 	if (strcmp(verb, "down") == 0 || strcmp(verb, "up") == 0)
