@@ -18,7 +18,7 @@ OBJS = \
 	src/convert_time.o src/convert_number.o src/convert_numeric.o src/convert_interval.o \
 	src/convert_binary.o src/convert_document.o src/convert_geo.o src/convert_array.o \
 	src/convert_misc.o src/convert_placeholder.o src/catalog_sql.o \
-	src/decode.o src/ahead.o src/convert.o src/target.o src/catalog.o src/catalog_server.o \
+	src/decode.o src/ahead.o src/convert.o src/target.o src/constraints.o src/catalog.o src/catalog_server.o \
 	src/position.o src/launch_scan.o \
 	src/catalog_write.o src/session.o src/relmap.o src/relkey.o src/row.o src/addcolumn.o \
 	src/role.o src/moved.o src/deadletter.o src/deadletter_read.o \
@@ -35,7 +35,7 @@ OBJS = \
 
 # pg_regress; one name a file of sql/
 REGRESS += surface_subscription surface_mapping surface_views position_anchor apply_plans
-REGRESS += deadletter_policy deadletter_retry
+REGRESS += deadletter_policy deadletter_retry constraints_deferred
 REGRESS += apply_key apply_ddl apply_insert apply_inheritance
 REGRESS += convert_text convert_number convert_time convert_binary convert_array convert_geo convert_placeholder
 

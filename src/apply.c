@@ -125,7 +125,7 @@ cdc_apply_range(CdcApply *apply, int lo, int hi)
 	int			n;
 
 	clear_work(apply->relmap);
-	cdc_role_begin(&role, apply->context.subscription);
+	cdc_role_begin(&role, apply->context.subscription, apply->own_transaction);
 	changes = palloc_extended((hi - lo) * sizeof(CdcChange), MCXT_ALLOC_HUGE);
 	n = route_range(apply, &role, lo, hi, changes, &skipped);
 	apply->context.role = &role;

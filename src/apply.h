@@ -49,6 +49,7 @@ typedef struct CdcApply
 	bool		(*left_out) (void *arg, int event);
 	void	   *arg;
 	uint64		skipped;		/* events passed over, of ranges that succeeded */
+	bool		own_transaction;	/* constraints are immediate in it, and stay so */
 	bool		isolate_internal;	/* XX errors too are handed to culprit */
 } CdcApply;
 

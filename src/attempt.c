@@ -13,15 +13,14 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "commands/trigger.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "attempt_internal.h"
+#include "constraints.h"
 #include "guc.h"
 #include "moved.h"
 #include "order.h"
@@ -252,17 +251,6 @@ store_positions(CdcAttempt *attempt)
 	}
 }
 
-/* Constraints are checked as rows are applied, not at commit. */
-static void
-constraints_immediate(void)
-{
-	ConstraintsSetStmt stmt;
-
-	memset(&stmt, 0, sizeof(stmt));
-	stmt.type = T_ConstraintsSetStmt;
-	AfterTriggerSetState(&stmt);
-}
-
 /* Makes the outcomes of a new transaction. */
 static void
 begin_outcomes(CdcAttempt *attempt)
@@ -350,7 +338,7 @@ transaction_body(CdcAttempt *attempt, bool isolated)
 	cdc_hold_refresh_roots(pipeline);
 	cdc_policy_begin(&attempt->passes);
 	gate_truncates(attempt);
-	constraints_immediate();
+	cdc_constraints_immediate();
 	if (attempt->nrecords > 0)
 	{
 		if (isolated)
@@ -473,6 +461,7 @@ cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
 	attempt.apply.culprit = culprit;
 	attempt.apply.left_out = left_out;
 	attempt.apply.arg = &attempt;
+	attempt.apply.own_transaction = true;
 	if (pipeline->in_caller)
 		transaction_body(&attempt, true);
 	else

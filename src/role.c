@@ -17,15 +17,19 @@
 #include "utils/guc.h"
 
 #include "compat.h"
+#include "constraints.h"
 #include "role.h"
 
 /*
- * cdc_role_begin opens a stretch.
+ * cdc_role_begin opens a stretch.  own_transaction: all constraints are
+ * immediate, and nobody but the code of tables can have deferred one.
  */
 void
-cdc_role_begin(CdcRoleScope *scope, const CdcSubscription *subscription)
+cdc_role_begin(CdcRoleScope *scope, const CdcSubscription *subscription,
+			   bool own_transaction)
 {
 	scope->subscription = subscription;
+	scope->own_transaction = own_transaction;
 	GetUserIdAndSecContext(&scope->saved_user, &scope->saved_sec_context);
 	scope->guc_level = NewGUCNestLevel();
 	scope->role_guc_level = 0;
@@ -58,12 +62,18 @@ cdc_role_become(CdcRoleScope *scope, const CdcRelation *rel)
 	scope->role = rel->relowner;
 }
 
-/* cdc_role_return: see role.h. */
+/*
+ * cdc_role_return: see role.h.  What the role has deferred is immediate again
+ * before the next one writes, whose own constraints could not be checked
+ * else; and as this role, should anything be left to check.
+ */
 void
 cdc_role_return(CdcRoleScope *scope)
 {
 	if (!OidIsValid(scope->role))
 		return;
+	if (scope->own_transaction)
+		cdc_constraints_immediate();
 	AtEOXact_GUC(false, scope->role_guc_level);
 	SetUserIdAndSecContext(scope->saved_user, scope->saved_sec_context);
 	scope->role = InvalidOid;

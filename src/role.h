@@ -15,8 +15,9 @@
 /*
  * One stretch of work on user tables.  Everything a table's owner may have
  * attached to it (types, domains, defaults, triggers, index expressions)
- * runs as that owner, in a security-restricted operation; what it sets is
- * undone before another role's turn.  An ERROR needs no call: aborting the (sub)transaction
+ * runs as that owner, in a security-restricted operation; what it sets,
+ * constraints that it defers included, is undone before another role's turn.
+ * An ERROR needs no call: aborting the (sub)transaction
  * restores all of it.
  */
 typedef struct CdcRoleScope
@@ -24,13 +25,15 @@ typedef struct CdcRoleScope
 	const CdcSubscription *subscription;
 	Oid			saved_user;
 	int			saved_sec_context;
+	bool		own_transaction;	/* constraints are ours to set */
 	int			guc_level;
 	int			role_guc_level; /* where role is valid */
 	Oid			role;			/* now acting as; InvalidOid: as saved_user */
 } CdcRoleScope;
 
 extern void cdc_role_begin(CdcRoleScope *scope,
-						   const CdcSubscription *subscription);
+						   const CdcSubscription *subscription,
+						   bool own_transaction);
 /* Becomes the role that applies to rel; cheap where it is that already. */
 extern void cdc_role_become(CdcRoleScope *scope, const CdcRelation *rel);
 /* Becomes the worker's own role again, inside the stretch. */

@@ -28,6 +28,7 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "constraints.h"
 #include "deadletter.h"
 #include "pipeline.h"
 #include "session.h"
@@ -281,6 +282,9 @@ apply_letter(CdcPipeline *pipeline, const Letter *letter)
 	bool		skip;
 
 	decode_record(pipeline, part, &record, &event);
+	mapping = event.error ? NULL : cdc_route_mapping(part, &event, &skip);
+	if (mapping && OidIsValid(mapping->relid))
+		cdc_constraints_immediate_on(mapping->relid);
 	memset(&apply, 0, sizeof(apply));
 	apply.context.subscription = sub;
 	apply.context.others_pending = nothing_pending;
@@ -297,7 +301,6 @@ apply_letter(CdcPipeline *pipeline, const Letter *letter)
 	SetUserIdAndSecContext(user, sec_context);
 
 	run(&retried, &id, NULL);
-	mapping = cdc_route_mapping(part, &event, &skip);
 	if (mapping && mapping->options.mode != CDC_MODE_APPEND)
 		cdc_deadletter_supersede(sub->name, &record);
 }
