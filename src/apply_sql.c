@@ -11,7 +11,9 @@
  * rows by key is planned with such scans and joins switched off, as if the
  * batch were one row; a subquery with OFFSET 0, which the planner leaves as it
  * is, can only look its row up; and a plan of a small table is made anew when
- * that has grown.
+ * that has grown.  And a statement finds its relation by name: a schema that
+ * is renamed while a batch runs must not lead it to another one, whose
+ * triggers would run as the owner of ours.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,13 +24,17 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/cost.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/queryenvironment.h"
+#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 #include "apply_sql.h"
@@ -304,20 +310,18 @@ statement_text(const CdcRelation *rel, CdcSqlKind statement,
  * Plans the statement, now and after each invalidation, with the scans and
  * joins switched off that a small or empty table would seduce the planner
  * to.  The switches are put back before anything runs, so that triggers
- * plan as usual.
+ * plan as usual.  Has all locks of the statement afterwards, to the end of
+ * the transaction.
  */
 static void
 plan_for_batches(SPIPlanPtr plan)
 {
-	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 	bool		seqscan = enable_seqscan,
 				hashjoin = enable_hashjoin,
 				mergejoin = enable_mergejoin,
 				material = enable_material;
 	CachedPlan *cached;
 
-	if (source->is_valid && source->gplan && source->gplan->is_valid)
-		return;
 	PG_TRY();
 	{
 		enable_seqscan = enable_hashjoin = enable_mergejoin = enable_material = false;
@@ -370,6 +374,54 @@ drop_outgrown(CdcRelation *rel, CdcPlan *plan)
 	pfree(plan->set);
 	pfree(plan);
 	return true;
+}
+
+/*
+ * ERROR: the name does not lead to the relation any more.  The next try looks
+ * at the names anew, and says what the relation is called.
+ */
+static void
+throw_renamed(const CdcRelation *rel)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("the schema of %s was renamed while a batch was applied",
+					rel->name)));
+}
+
+/* Is a relation other than *arg part of a statement? */
+static bool
+has_other_relation(Node *node, void *arg)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		Oid			relid = ((RangeTblEntry *) node)->relid;
+
+		/* that of the batch has none */
+		return OidIsValid(relid) && relid != *(Oid *) arg;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, has_other_relation, arg,
+								 QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, has_other_relation, arg);
+}
+
+/*
+ * ERROR where the statement, as it was last analyzed, is about another
+ * relation than ours.  Called when it has its locks, so that none comes in
+ * between before it runs.
+ */
+static void
+check_relation(SPIPlanPtr plan, CdcRelation *rel)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	ListCell   *lc;
+
+	foreach(lc, source->query_list)
+		if (has_other_relation(lfirst(lc), &rel->relid))
+			throw_renamed(rel);
 }
 
 /* The kept plan for a statement and pattern, or NULL. */
@@ -511,8 +563,9 @@ cdc_sql_run(CdcRelation *rel, CdcSqlKind statement, const CdcKey *key,
 		elog(ERROR, "could not register the batch relation");
 	if (plan->plan == NULL)
 		prepare(rel, plan, old);
-	if (old == NULL && statement != CDC_STATEMENT_INSERT)
+	if (old == NULL)
 		plan_for_batches(plan->plan);
+	check_relation(plan->plan, rel);
 	cdc_debug_spi();
 	rc = SPI_execute_plan(plan->plan, NULL, NULL, false, 0);
 	if (rc < 0)
@@ -529,15 +582,50 @@ cdc_sql_finish(void)
 	SPI_finish();
 }
 
-/* cdc_sql_truncate empties the relation; needs the applying role. */
+/* of the schema that a TRUNCATE names; and whether it has changed since */
+static uint32 schema_hash;
+static bool schema_changed;
+
+static void
+schema_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	if (hashvalue == 0 || hashvalue == schema_hash)
+		schema_changed = true;
+}
+
+/* From now on schema_changed tells whether the relation's schema was altered. */
+static void
+watch_schema(const CdcRelation *rel)
+{
+	static bool registered = false;
+
+	if (!registered)
+		CacheRegisterSyscacheCallback(NAMESPACEOID, schema_callback, (Datum) 0);
+	registered = true;
+	schema_hash = GetSysCacheHashValue1(NAMESPACEOID,
+										ObjectIdGetDatum(get_rel_namespace(rel->relid)));
+	schema_changed = false;
+}
+
+/*
+ * cdc_sql_truncate empties the relation; needs the applying role.  What the
+ * name led to cannot be seen: so the schema must have kept its name from
+ * before to after.
+ */
 void
 cdc_sql_truncate(CdcRelation *rel)
 {
 	char	   *sql = psprintf("TRUNCATE TABLE %s", rel->rows);
 
+	watch_schema(rel);
+	if (!cdc_relmap_is_named(rel))
+		throw_renamed(rel);
 	SPI_connect();
 	cdc_debug_spi();
 	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not run \"%s\"", sql);
 	SPI_finish();
+	AcceptInvalidationMessages();
+	if (schema_changed)
+		throw_renamed(rel);
 }

@@ -267,6 +267,8 @@ relation_load(CdcRelmap *relmap, CdcRelation *rel)
 
 	old = MemoryContextSwitchTo(rel->context);
 	rel->relid = mapping->relid;
+	rel->schema = get_namespace_name(RelationGetNamespace(heap));
+	rel->relname = pstrdup(RelationGetRelationName(heap));
 	rel->root_relid = cdc_relation_root(mapping->relid);
 	rel->name = pstrdup(name);
 	/* keys are unique in the table itself, not in its children */
@@ -278,6 +280,16 @@ relation_load(CdcRelmap *relmap, CdcRelation *rel)
 	MemoryContextSwitchTo(old);
 	table_close(heap, NoLock);
 	rel->valid = true;
+}
+
+/*
+ * cdc_relmap_is_named: see relmap.h.
+ */
+bool
+cdc_relmap_is_named(const CdcRelation *rel)
+{
+	return get_relname_relid(rel->relname,
+							 get_namespace_oid(rel->schema, true)) == rel->relid;
 }
 
 /*
@@ -294,7 +306,7 @@ relation_find(CdcRelmap *relmap, const CdcMapping *mapping,
 
 		if (rel->mapping != mapping)
 			continue;
-		if (rel->valid)
+		if (rel->valid && cdc_relmap_is_named(rel))
 			return rel;
 		*link = rel->next;
 		*counts = rel->counts;

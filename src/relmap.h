@@ -142,6 +142,8 @@ typedef struct CdcRelation
 	char	   *name;			/* qualified and quoted, for SQL and errors */
 	char	   *rows;			/* the same for statements on rows that are there:
 								 * with ONLY, but for a partitioned table */
+	char	   *schema;			/* its parts, as they are */
+	char	   *relname;
 	bool		valid;			/* false after an invalidation */
 	int			ncolumns;
 	CdcColumn  *columns;
@@ -210,6 +212,11 @@ extern CdcRelation *cdc_relmap_get(CdcRelmap *relmap, const CdcMapping *mapping)
  * the relation is made ready anew behind that code, or its partition stops.
  */
 extern void cdc_relmap_recheck(const CdcRelation *rel);
+/*
+ * Is the relation still what its name finds?  The lock on it keeps its own
+ * name, but not that of its schema, whose change invalidates nothing of it.
+ */
+extern bool cdc_relmap_is_named(const CdcRelation *rel);
 /* Root of the partition tree a relation belongs to; needs a transaction. */
 extern Oid	cdc_relation_root(Oid relid);
 
