@@ -159,9 +159,10 @@ static CdcHoldCause
 hold_cause(const CdcPipeline *pipeline, const CdcPartition *part,
 		   const CdcFailure *failure)
 {
+	const CdcOptions *options = &pipeline->subscription->options;
 	bool		violation = failure->sqlstate == ERRCODE_UNIQUE_VIOLATION ||
 		(failure->sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION &&
-		 !pipeline->subscription->options.replica_role);
+		 (!options->replica_role || options->run_as_owner));
 
 	if (failure->sqlstate == ERRCODE_CDC_HOLD_MOVED)
 		return CDC_HOLD_MOVED_ROW;

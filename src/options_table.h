@@ -38,6 +38,6 @@ OPTION("retry_backoff_ms", S, INT, retry_backoff_ms, "100", 10, 3600000, NULL, "
 OPTION("retry_backoff_max_ms", S, INT, retry_backoff_max_ms, "30000", 10, 3600000, NULL, "longest delay, in ms")
 OPTION("synchronous_commit", S, WORD, synchronous_commit, "off", 0, 0, "off,local,remote_write,on,remote_apply", "of the transactions that apply; off loses nothing, for the position is lost with the data")
 OPTION("session_replication_role", S, CHOICE, replica_role, "replica", 0, 0, "origin,replica", "which triggers and foreign keys of the target tables fire")
-OPTION("run_as_owner", S, BOOL, run_as_owner, "false", 0, 0, NULL, "apply as the owner of the subscription instead of the owner of the table")
+OPTION("run_as_owner", S, BOOL, run_as_owner, "false", 0, 0, NULL, "apply as the owner of the subscription instead of the owner of the table; where it can neither SET ROLE to that one nor set session_replication_role, triggers and foreign keys of the table work as with origin")
 OPTION("consumer_group", S, TEXT, consumer_group, "", 0, 255, NULL, "group to which committed positions are published for lag tools; never read back")
 OPTION("dead_letter_topic", S, TOPIC, dead_letter_topic, "", 0, 249, NULL, "topic to which dead letters are also published after the commit, at least once")

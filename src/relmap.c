@@ -22,12 +22,14 @@
 #include "catalog/pg_type.h"
 #include "nodes/bitmapset.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "relmap.h"
 #include "relmap_internal.h"
 #include "target.h"
@@ -237,6 +239,23 @@ load_primary_key(CdcRelation *rel, Relation heap)
 }
 
 /*
+ * Must the relation's triggers and foreign keys work although the option
+ * session_replication_role is replica?  With run_as_owner, where the owner of
+ * the subscription could not switch them off: it has neither the role of
+ * their owner nor the right to set that parameter.
+ */
+static bool
+needs_origin(const CdcRelmap *relmap, Oid relowner)
+{
+	const CdcSubscription *sub = relmap->subscription;
+
+	return sub->options.run_as_owner && sub->options.replica_role &&
+		!cdc_compat_can_set_role(sub->owner, relowner) &&
+		pg_parameter_aclcheck("session_replication_role", sub->owner,
+							  ACL_SET) != ACLCHECK_OK;
+}
+
+/*
  * Builds the entry of a mapping: checks the target, reads its columns and
  * key.  The lock on the relation is kept to the end of the transaction.
  */
@@ -262,6 +281,7 @@ relation_load(CdcRelmap *relmap, CdcRelation *rel)
 						mapping->relation_name, mapping->topic, name),
 				 errhint("Map the topic again with cdc_sink.remove_mapping(…, keep_position => true) and cdc_sink.add_mapping, or give the relation its name back.")));
 	rel->relowner = heap->rd_rel->relowner;
+	rel->as_origin = needs_origin(relmap, rel->relowner);
 	cdc_relation_check(heap, relmap->subscription->options.run_as_owner ?
 					   relmap->subscription->owner : rel->relowner);
 
@@ -306,7 +326,8 @@ relation_find(CdcRelmap *relmap, const CdcMapping *mapping,
 
 		if (rel->mapping != mapping)
 			continue;
-		if (rel->valid && cdc_relmap_is_named(rel))
+		if (rel->valid && cdc_relmap_is_named(rel) &&
+			rel->as_origin == needs_origin(relmap, rel->relowner))
 			return rel;
 		*link = rel->next;
 		*counts = rel->counts;

@@ -145,6 +145,8 @@ typedef struct CdcRelation
 	char	   *schema;			/* its parts, as they are */
 	char	   *relname;
 	bool		valid;			/* false after an invalidation */
+	bool		as_origin;		/* triggers and foreign keys work, whatever
+								 * session_replication_role says (role.c) */
 	int			ncolumns;
 	CdcColumn  *columns;
 	int			ngenerated;

@@ -19,6 +19,7 @@
 #include "compat.h"
 #include "constraints.h"
 #include "role.h"
+#include "session.h"
 
 /*
  * cdc_role_begin opens a stretch.  own_transaction: all constraints are
@@ -34,6 +35,24 @@ cdc_role_begin(CdcRoleScope *scope, const CdcSubscription *subscription,
 	scope->guc_level = NewGUCNestLevel();
 	scope->role_guc_level = 0;
 	scope->role = InvalidOid;
+	scope->origin = false;
+}
+
+/*
+ * With run_as_owner the role stays, but who has only rights on the rows of a
+ * table cannot pass by its triggers and foreign keys.
+ */
+static void
+become_owner(CdcRoleScope *scope, const CdcRelation *rel)
+{
+	if (scope->origin == rel->as_origin)
+		return;
+	cdc_role_return(scope);
+	if (!rel->as_origin)
+		return;
+	scope->role_guc_level = NewGUCNestLevel();
+	cdc_session_origin();
+	scope->origin = true;
 }
 
 /*
@@ -45,7 +64,12 @@ cdc_role_begin(CdcRoleScope *scope, const CdcSubscription *subscription,
 void
 cdc_role_become(CdcRoleScope *scope, const CdcRelation *rel)
 {
-	if (scope->subscription->options.run_as_owner || scope->role == rel->relowner)
+	if (scope->subscription->options.run_as_owner)
+	{
+		become_owner(scope, rel);
+		return;
+	}
+	if (scope->role == rel->relowner)
 		return;
 	cdc_role_return(scope);
 	if (!cdc_compat_can_set_role(scope->saved_user, rel->relowner))
@@ -70,6 +94,11 @@ cdc_role_become(CdcRoleScope *scope, const CdcRelation *rel)
 void
 cdc_role_return(CdcRoleScope *scope)
 {
+	if (scope->origin)
+	{
+		AtEOXact_GUC(false, scope->role_guc_level);
+		scope->origin = false;
+	}
 	if (!OidIsValid(scope->role))
 		return;
 	if (scope->own_transaction)

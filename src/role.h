@@ -29,6 +29,8 @@ typedef struct CdcRoleScope
 	int			guc_level;
 	int			role_guc_level; /* where role is valid */
 	Oid			role;			/* now acting as; InvalidOid: as saved_user */
+	bool		origin;			/* session_replication_role is origin where
+								 * role_guc_level is valid, with run_as_owner */
 } CdcRoleScope;
 
 extern void cdc_role_begin(CdcRoleScope *scope,

@@ -84,6 +84,13 @@ cdc_session_pin_level(const CdcSubscription *subscription)
 				  subscription->options.replica_role ? "replica" : "origin");
 }
 
+/* cdc_session_origin: see session.h. */
+void
+cdc_session_origin(void)
+{
+	set_for_level("session_replication_role", "origin");
+}
+
 /* cdc_session_apply_options sets what the subscription's options choose. */
 void
 cdc_session_apply_options(const CdcSubscription *subscription)

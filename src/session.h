@@ -17,6 +17,8 @@ extern void cdc_session_pin(void);
 extern void cdc_session_apply_options(const CdcSubscription *subscription);
 /* For a user's session, which must be in a level of settings of its own. */
 extern void cdc_session_pin_level(const CdcSubscription *subscription);
+/* Triggers and foreign keys work, until the caller leaves its level of settings. */
+extern void cdc_session_origin(void);
 /* Once a process. */
 extern void cdc_session_keep_memory(void);
 

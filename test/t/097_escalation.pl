@@ -17,7 +17,7 @@ use CdcSink::Workers;
 my $db = 'postgres';
 my $broker = CdcSink::MockBroker->new;
 my $other = CdcSink::MockBroker->new;
-$broker->create_topic($_, 1) foreach qw(items odd letters again);
+$broker->create_topic($_, 1) foreach qw(items odd letters again children);
 my $node = new_read_side('escalation', "cdc_sink.allowed_brokers = '127.0.0.1'\n");
 sub sql { return $node->safe_psql($db, $_[0]); }
 my $there = $broker->bootstrap;
@@ -175,6 +175,39 @@ is(as_role($node, 'mallory', q{SELECT cdc_sink.alter_subscription('m', options =
 wait_for_state($node, 'm', qr/^stopped configuration_error/);
 pass('but writes nothing without rights on the table');
 is(sql('SELECT count(*) FROM items'), '2', 'which is as it was');
+
+# --- run_as_owner with rights on the rows alone: triggers and foreign keys of the other role work
+as_role($node, 'sink', <<'SQL');
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent);
+CREATE TABLE audit (id int);
+CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN INSERT INTO public.audit VALUES (NEW.id); RETURN NEW; END $$;
+CREATE TRIGGER audit AFTER INSERT ON child FOR EACH ROW EXECUTE FUNCTION audit();
+GRANT SELECT, INSERT, UPDATE, DELETE ON child TO mallory;
+SQL
+as_role($node, 'mallory', q{SELECT cdc_sink.create_subscription('rows', 'k', options => '{"run_as_owner": true}'); SELECT cdc_sink.add_mapping('rows', 'children', 'public.child')});
+sub ok_refused
+{
+	my ($id, $what) = @_;
+	$broker->produce('children', 0, inserted({ id => $id, parent => $id }));
+	ok_stops($node, 'children', 'data_error', qr/^23503 /, $what);
+	sql("INSERT INTO parent VALUES ($id)");
+	as_role($node, 'mallory', "SELECT cdc_sink.enable_subscription('rows')");
+	ok_caught_up($node, 'rows', 'with the parent it goes on');
+	return;
+}
+ok_refused(1, 'rights on the rows are none to leave out a foreign key');
+is(sql('SELECT id FROM audit'), '1', 'nor a trigger');
+sql('GRANT SET ON PARAMETER session_replication_role TO mallory');
+$broker->produce('children', 0, inserted({ id => 2, parent => 2 }));
+ok_caught_up($node, 'rows', 'who may set session_replication_role may');
+sql('REVOKE SET ON PARAMETER session_replication_role FROM mallory');
+ok_refused(3, 'for as long as that lasts');
+sql('GRANT sink TO mallory');
+$broker->produce('children', 0, inserted({ id => 4, parent => 4 }));
+ok_caught_up($node, 'rows', 'and who has the role of the table\'s owner');
+is(sql('SELECT string_agg(id::text, $$,$$ ORDER BY id) FROM audit'), '1,3', 'triggers likewise');
+sql('REVOKE sink FROM mallory');
 
 # --- a list of brokers without an entry is none
 foreach my $list (',', ' ', ' , ')
