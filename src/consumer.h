@@ -86,6 +86,8 @@ typedef struct CdcConsumer
 	TimestampTz *eof_times;		/* by partition: when it last reached its end */
 	CdcStandstill *standstills; /* by partition */
 	int			npublished;		/* length of these three */
+	int			nunplaced;		/* partitions without a place in shared memory:
+								 * nobody can wait for them */
 	TimestampTz next_metadata;
 	TimestampTz next_ends;
 	TimestampTz ends_asked;		/* when they were last asked for */

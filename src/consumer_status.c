@@ -307,6 +307,22 @@ warn_of_group(CdcConsumer *consumer, char *hint)
 				 group, error);
 }
 
+/* Reports the state of a partition where it has changed, or had no place. */
+static void
+report(CdcConsumer *consumer, int i, const CdcPartitionStatus *status)
+{
+	const CdcPartition *part = consumer->pipeline->parts[i];
+	CdcPartitionStatus *published = &consumer->published[i];
+
+	if (memcmp(status, published, sizeof(*status)) == 0)
+		return;
+	*published = *status;
+	if (cdc_partition_report(part->topic, part->partition, status))
+		return;
+	published->pid = 0;			/* to be reported again */
+	consumer->nunplaced++;
+}
+
 /*
  * cdc_consumer_publish: see consumer.h.  reason and hint have CDC_REASON_LEN
  * and CDC_HINT_LEN bytes.
@@ -319,6 +335,7 @@ cdc_consumer_publish(CdcConsumer *consumer, char *reason, char *hint)
 	TimestampTz now = GetCurrentTimestamp();
 
 	reason[0] = hint[0] = '\0';
+	consumer->nunplaced = 0;
 	grow_published(consumer);
 	cdc_kafka_status(consumer->kafka, &consumer->status);
 	for (int i = 0; i < pipeline->nparts; i++)
@@ -333,15 +350,19 @@ cdc_consumer_publish(CdcConsumer *consumer, char *reason, char *hint)
 			part->end_serial == pipeline->ends_serial ? Max(time, consumer->ends_time) : time;
 		if (status.high_watermark > consumer->published[i].high_watermark)
 			status.watermark_time = now;
-		if (memcmp(&status, &consumer->published[i], sizeof(status)) != 0)
-		{
-			cdc_partition_report(part->topic, part->partition, &status);
-			consumer->published[i] = status;
-		}
+		report(consumer, i, &status);
 		if (!part->disabled)
 			worsen(&worst, reason, hint, status.state, status.reason, status.hint);
 	}
 	overall_status(consumer, &worst, reason, hint);
+	if (consumer->nunplaced > 0)
+	{
+		char		text[CDC_HINT_LEN];
+
+		snprintf(text, sizeof(text), "Shared memory has no place for the states of %d partitions, which are consumed, but not shown nor waited for. Increase cdc_sink.max_workers and restart the server.",
+				 consumer->nunplaced);
+		worsen(&worst, reason, hint, CDC_STATE_WAITING, "no_partition_slot", text);
+	}
 	warn_of_group(consumer, hint);
 	warn_of_library(hint);
 	return worst;

@@ -152,7 +152,7 @@ warn_full(const char *what)
 	warned = true;
 }
 
-void
+bool
 cdc_partition_report(const char *topic, int32 partition,
 					 const CdcPartitionStatus *status)
 {
@@ -162,7 +162,7 @@ cdc_partition_report(const char *topic, int32 partition,
 	TimestampTz now;
 
 	if (cdc_my_slot == NULL)
-		return;
+		return true;
 	partition_key(&key, topic, partition);
 	now = GetCurrentTimestamp();
 
@@ -179,6 +179,7 @@ cdc_partition_report(const char *topic, int32 partition,
 
 	if (entry == NULL)
 		warn_full("partitions");
+	return entry != NULL;
 }
 
 void

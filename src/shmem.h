@@ -305,7 +305,8 @@ extern void cdc_slot_times(TimestampTz received, TimestampTz applied,
 						   TimestampTz committed);	/* 0: leave as it is */
 /* To be called when the states of all partitions have been published. */
 extern void cdc_slot_wake_waiters(void);
-extern void cdc_partition_report(const char *topic, int32 partition,
+/* False where shared memory has no place for the partition. */
+extern bool cdc_partition_report(const char *topic, int32 partition,
 								 const CdcPartitionStatus *status);
 extern void cdc_partition_forget(const char *topic, int32 partition);
 extern void cdc_table_count(Oid relid, const CdcTableCounts *delta);

@@ -259,7 +259,8 @@ publish(Worker *worker)
 						worker->retry.hint, worker->retry.at);
 	else
 		cdc_slot_report(state, reason, hint, 0);
-	if (worker->consumer &&
+	/* whoever waits would not see the partitions that have no place */
+	if (worker->consumer && worker->consumer->nunplaced == 0 &&
 		pg_atomic_read_u64(&cdc_my_slot->end_served) != worker->consumer->request_served)
 		pg_atomic_write_u64(&cdc_my_slot->end_served,
 							worker->consumer->request_served);
