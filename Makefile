@@ -22,7 +22,7 @@ OBJS = \
 	src/position.o src/launch_scan.o \
 	src/catalog_write.o src/session.o src/relmap.o src/relkey.o src/row.o src/addcolumn.o \
 	src/role.o src/moved.o src/deadletter.o src/deadletter_read.o \
-	src/sqlargs.o src/route.o src/segment.o src/key_change.o src/coalesce.o src/apply_sql.o \
+	src/sqlargs.o src/route.o src/segment.o src/key_change.o src/coalesce.o src/apply_text.o src/apply_sql.o \
 	src/native.o src/apply_upsert.o src/apply_append.o \
 	src/apply.o \
 	src/hold.o src/gate.o src/policy.o src/settle.o src/attempt.o src/pipeline.o \

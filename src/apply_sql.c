@@ -27,7 +27,6 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/cost.h"
 #include "storage/bufmgr.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -38,36 +37,8 @@
 #include "utils/tuplestore.h"
 
 #include "apply_sql.h"
+#include "apply_text.h"
 #include "debug_fail.h"
-
-#define BATCH "cdc_batch"
-
-/* Does the statement read whole rows (true) or their keys only? */
-static bool
-reads_row(CdcSqlKind statement)
-{
-	return statement == CDC_STATEMENT_UPDATE ||
-		statement == CDC_STATEMENT_INSERT ||
-		statement == CDC_STATEMENT_OLD_UPDATE;
-}
-
-/* Does the statement read the old image of the row? */
-static bool
-reads_old(CdcSqlKind statement)
-{
-	return statement == CDC_STATEMENT_OLD_UPDATE ||
-		statement == CDC_STATEMENT_OLD_DELETE;
-}
-
-/* Is column i among those that the statement takes from the batch? */
-static bool
-is_read(const CdcSqlKind statement, const CdcKey *key, const uint8 *set,
-		int i)
-{
-	if (reads_row(statement))
-		return set[i] == CDC_SET || (key && key->is_key[i]);
-	return key && key->is_key[i];
-}
 
 /*
  * Descriptor of the batch relation: attribute i + 1 stands for column i (a
@@ -85,12 +56,12 @@ batch_descriptor(const CdcRelation *rel, CdcSqlKind statement,
 	char		name[NAMEDATALEN];
 
 	for (int i = 0; i < rel->ncolumns; i++)
-		natts += is_read(statement, key, set, i) +
+		natts += cdc_text_reads_column(statement, key, set, i) +
 			(old && old->set[i] == CDC_SET);
 	desc = CreateTemplateTupleDesc(natts);
 	for (int i = 0; i < rel->ncolumns; i++)
 	{
-		if (!is_read(statement, key, set, i))
+		if (!cdc_text_reads_column(statement, key, set, i))
 			continue;
 		snprintf(name, sizeof(name), "c%d", i);
 		TupleDescInitEntry(desc, ++att, name, rel->columns[i].typid,
@@ -108,202 +79,6 @@ batch_descriptor(const CdcRelation *rel, CdcSqlKind statement,
 		TupleDescInitEntryCollation(desc, att, rel->columns[i].collation);
 	}
 	return desc;
-}
-
-/* Appends "t.k = e.ck AND …" for the key columns. */
-static void
-append_key_join(StringInfo sql, const CdcRelation *rel, const CdcKey *key,
-				uint32 null_keys)
-{
-	for (int i = 0; i < key->nkeys; i++)
-	{
-		int			c = key->columns[i];
-		const char *name = quote_identifier(rel->columns[c].name);
-
-		if (i > 0)
-			appendStringInfoString(sql, " AND ");
-		if (null_keys & ((uint32) 1 << i))
-			appendStringInfo(sql, "t.%s IS NULL", name);
-		else
-			appendStringInfo(sql, "t.%s %s e.c%d", name, key->eq_operators[i], c);
-	}
-}
-
-/*
- * Appends "t.c = e.oc AND …" for every column of the old image.  A type
- * without equality (json, xml, point) is compared as text.
- */
-static void
-append_old_join(StringInfo sql, const CdcRelation *rel, const CdcRow *old)
-{
-	bool		first = true;
-
-	for (int i = 0; i < rel->ncolumns; i++)
-	{
-		const char *name = quote_identifier(rel->columns[i].name);
-		char	   *equals;
-
-		if (old->set[i] != CDC_SET)
-			continue;
-		appendStringInfoString(sql, first ? "" : " AND ");
-		first = false;
-		equals = cdc_equality_operator(rel->columns[i].typid);
-		if (old->nulls[i])
-			appendStringInfo(sql, "t.%s IS NULL", name);
-		else if (equals != NULL)
-			appendStringInfo(sql, "t.%s %s e.o%d", name, equals, i);
-		else
-			appendStringInfo(sql, "t.%s::pg_catalog.text OPERATOR(pg_catalog.=) e.o%d::pg_catalog.text",
-							 name, i);
-	}
-	if (first)
-		appendStringInfoString(sql, "true");
-}
-
-/* Appends "c = e.c, …" for the columns an update sets. */
-static void
-append_assignments(StringInfo sql, const CdcRelation *rel, const CdcKey *key,
-				   const uint8 *set)
-{
-	bool		first = true;
-
-	for (int i = 0; i < rel->ncolumns; i++)
-	{
-		if (set[i] != CDC_SET || (key && key->is_key[i]) ||
-			rel->columns[i].identity_always)
-			continue;
-		appendStringInfo(sql, "%s%s = e.c%d", first ? "" : ", ",
-						 quote_identifier(rel->columns[i].name), i);
-		first = false;
-	}
-}
-
-/*
- * cdc_sql_sets_anything: would an UPDATE of this pattern have assignments?
- */
-bool
-cdc_sql_sets_anything(const CdcRelation *rel, const CdcKey *key,
-					  const uint8 *set)
-{
-	for (int i = 0; i < rel->ncolumns; i++)
-		if (set[i] == CDC_SET && !(key && key->is_key[i]) &&
-			!rel->columns[i].identity_always)
-			return true;
-	return false;
-}
-
-/* Appends a list of the columns that an insert sets. */
-static void
-append_list(StringInfo sql, const CdcRelation *rel, const CdcKey *key,
-			const uint8 *set, bool names)
-{
-	bool		first = true;
-
-	for (int i = 0; i < rel->ncolumns; i++)
-	{
-		if (!is_read(CDC_STATEMENT_INSERT, key, set, i))
-			continue;
-		appendStringInfoString(sql, first ? (names ? " (" : "") : ", ");
-		if (names)
-			appendStringInfoString(sql, quote_identifier(rel->columns[i].name));
-		else
-			appendStringInfo(sql, "e.c%d", i);
-		first = false;
-	}
-	if (names && !first)
-		appendStringInfoChar(sql, ')');
-}
-
-/* INSERT INTO t (…) SELECT …; with no column set, every one defaults. */
-static void
-append_insert(StringInfo sql, const CdcRelation *rel, const CdcKey *key,
-			  const uint8 *set)
-{
-	appendStringInfo(sql, "INSERT INTO %s", rel->name);
-	append_list(sql, rel, key, set, true);
-	appendStringInfoString(sql, " OVERRIDING SYSTEM VALUE SELECT ");
-	append_list(sql, rel, key, set, false);
-	appendStringInfoString(sql, " FROM " BATCH " e");
-}
-
-/* Every column, in the relation's order, for FETCH. */
-static void
-append_columns(StringInfo sql, const CdcRelation *rel)
-{
-	for (int i = 0; i < rel->ncolumns; i++)
-		appendStringInfo(sql, ", t.%s", quote_identifier(rel->columns[i].name));
-}
-
-/* Appends the choice of the one row that equals the old image. */
-static void
-append_victim(StringInfo sql, const CdcRelation *rel, const CdcRow *old)
-{
-	appendStringInfo(sql, "WITH v AS MATERIALIZED (SELECT t.tableoid AS o, t.ctid AS i FROM %s t, "
-					 BATCH " e WHERE ", rel->rows);
-	append_old_join(sql, rel, old);
-	appendStringInfoString(sql, " LIMIT 1) ");
-}
-
-#define VICTIM_JOIN " t.tableoid OPERATOR(pg_catalog.=) v.o AND t.ctid OPERATOR(pg_catalog.=) v.i"
-
-/* Text of a statement. */
-static char *
-statement_text(const CdcRelation *rel, CdcSqlKind statement,
-			   const CdcKey *key, const uint8 *set, uint32 null_keys,
-			   const CdcRow *old)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	switch (statement)
-	{
-		case CDC_STATEMENT_PROBE:
-			appendStringInfo(&sql, "SELECT e.ord FROM " BATCH " e WHERE EXISTS (SELECT FROM %s t WHERE ",
-							 rel->rows);
-			append_key_join(&sql, rel, key, null_keys);
-			appendStringInfoString(&sql, " OFFSET 0)");
-			break;
-		case CDC_STATEMENT_MULTI:
-			appendStringInfo(&sql, "SELECT e.ord FROM " BATCH " e, LATERAL (SELECT FROM %s t WHERE ",
-							 rel->rows);
-			append_key_join(&sql, rel, key, null_keys);
-			appendStringInfoString(&sql, " OFFSET 0) t GROUP BY e.ord HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1");
-			break;
-		case CDC_STATEMENT_FETCH:
-			appendStringInfoString(&sql, "SELECT e.ord");
-			append_columns(&sql, rel);
-			appendStringInfo(&sql, " FROM " BATCH " e, LATERAL (SELECT * FROM %s t WHERE ",
-							 rel->rows);
-			append_key_join(&sql, rel, key, null_keys);
-			appendStringInfoString(&sql, " OFFSET 0) t");
-			break;
-		case CDC_STATEMENT_UPDATE:
-			appendStringInfo(&sql, "UPDATE %s t SET ", rel->rows);
-			append_assignments(&sql, rel, key, set);
-			appendStringInfoString(&sql, " FROM " BATCH " e WHERE ");
-			append_key_join(&sql, rel, key, null_keys);
-			break;
-		case CDC_STATEMENT_INSERT:
-			append_insert(&sql, rel, key, set);
-			break;
-		case CDC_STATEMENT_DELETE:
-			appendStringInfo(&sql, "DELETE FROM %s t USING " BATCH " e WHERE ",
-							 rel->rows);
-			append_key_join(&sql, rel, key, null_keys);
-			break;
-		case CDC_STATEMENT_OLD_UPDATE:
-			append_victim(&sql, rel, old);
-			appendStringInfo(&sql, "UPDATE %s t SET ", rel->rows);
-			append_assignments(&sql, rel, NULL, set);
-			appendStringInfoString(&sql, " FROM v, " BATCH " e WHERE" VICTIM_JOIN);
-			break;
-		case CDC_STATEMENT_OLD_DELETE:
-			append_victim(&sql, rel, old);
-			appendStringInfo(&sql, "DELETE FROM %s t USING v WHERE" VICTIM_JOIN,
-							 rel->rows);
-			break;
-	}
-	return sql.data;
 }
 
 /*
@@ -434,7 +209,7 @@ find_plan(const CdcRelation *rel, CdcSqlKind statement, const CdcKey *key,
 		bool		same = plan->kind == (int) statement && plan->key == key &&
 			plan->null_keys == null_keys;
 
-		if (same && (!reads_row(statement) ||
+		if (same && (!cdc_text_reads_row(statement) ||
 					 cdc_row_same_columns(rel, plan->set, set)))
 			return plan;
 	}
@@ -446,7 +221,7 @@ static CdcPlan *
 new_plan(CdcRelation *rel, CdcSqlKind statement, const CdcKey *key,
 		 const uint8 *set, uint32 null_keys, const CdcRow *old)
 {
-	MemoryContext saved = MemoryContextSwitchTo(reads_old(statement) ?
+	MemoryContext saved = MemoryContextSwitchTo(cdc_text_reads_old(statement) ?
 												CurrentMemoryContext : rel->context);
 	CdcPlan    *plan = palloc0(sizeof(CdcPlan));
 
@@ -469,7 +244,7 @@ batch_values(const CdcRelation *rel, const CdcPlan *plan, const CdcEntry *entry,
 	int			att = 0;
 
 	for (int i = 0; i < rel->ncolumns; i++)
-		if (is_read(plan->kind, plan->key, plan->set, i))
+		if (cdc_text_reads_column(plan->kind, plan->key, plan->set, i))
 		{
 			values[att] = entry->row.values[i];
 			nulls[att++] = entry->row.nulls[i];
@@ -506,7 +281,7 @@ fill_batch(const CdcRelation *rel, const CdcPlan *plan, CdcEntry **entries,
 static const CdcRow *
 old_image(CdcSqlKind statement, const CdcEntry *entry)
 {
-	if (!reads_old(statement))
+	if (!cdc_text_reads_old(statement))
 		return NULL;
 	return statement == CDC_STATEMENT_OLD_DELETE ? &entry->change->row :
 		&entry->change->before;
@@ -516,7 +291,7 @@ old_image(CdcSqlKind statement, const CdcEntry *entry)
 static void
 prepare(CdcRelation *rel, CdcPlan *plan, const CdcRow *old)
 {
-	char	   *sql = statement_text(rel, plan->kind, plan->key, plan->set,
+	char	   *sql = cdc_text_statement(rel, plan->kind, plan->key, plan->set,
 									 plan->null_keys, old);
 
 	plan->plan = SPI_prepare(sql, 0, NULL);
@@ -553,7 +328,7 @@ cdc_sql_run(CdcRelation *rel, CdcSqlKind statement, const CdcKey *key,
 		plan = new_plan(rel, statement, key, set, null_keys, old);
 	SPI_connect();
 	memset(&enr, 0, sizeof(enr));
-	enr.md.name = BATCH;
+	enr.md.name = CDC_BATCH_RELATION;
 	enr.md.reliddesc = InvalidOid;
 	enr.md.tupdesc = plan->tupdesc;
 	enr.md.enrtype = ENR_NAMED_TUPLESTORE;
