@@ -166,6 +166,9 @@ truncate_answer(const CdcGate *gate, const Truncate *truncate)
 
 	if (!truncate->place.sequence[1].valid || truncate->place.source.data == NULL)
 		return CDC_GATE_UNKNOWN;
+	/* until all partitions are gathered here, nobody knows of the others */
+	if (pipeline->shared)
+		return CDC_GATE_WAIT;
 	for (int p = 0; p < pipeline->nparts; p++)
 	{
 		const CdcPartition *other = pipeline->parts[p];
