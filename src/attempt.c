@@ -157,7 +157,7 @@ left_out(void *arg, int event)
 /* Why a failure of one record may be a matter of order, or NONE. */
 static CdcHoldCause
 hold_cause(const CdcPipeline *pipeline, const CdcPartition *part,
-		   const CdcFailure *failure)
+		   int64 offset, const CdcFailure *failure)
 {
 	const CdcOptions *options = &pipeline->subscription->options;
 	bool		violation = failure->sqlstate == ERRCODE_UNIQUE_VIOLATION ||
@@ -166,7 +166,7 @@ hold_cause(const CdcPipeline *pipeline, const CdcPartition *part,
 
 	if (failure->sqlstate == ERRCODE_CDC_HOLD_MOVED)
 		return CDC_HOLD_MOVED_ROW;
-	if (violation && !part->hold_final &&
+	if (violation && !(part->hold_final && offset == part->hold_offset) &&
 		cdc_hold_several(pipeline, failure->root_relid))
 		return CDC_HOLD_VIOLATION;
 	return CDC_HOLD_NONE;
@@ -183,7 +183,8 @@ culprit(void *arg, int event, CdcFailure *failure)
 	int			part = attempt->records[event]->part;
 	CdcOutcome *outcome = &attempt->outcomes[part];
 	CdcHoldCause cause = hold_cause(attempt->pipeline,
-									attempt->pipeline->parts[part], failure);
+									attempt->pipeline->parts[part],
+									attempt->records[event]->offset, failure);
 
 	if (cause == CDC_HOLD_NONE &&
 		cdc_policy_pass(&attempt->passes, event, failure))

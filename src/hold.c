@@ -84,7 +84,7 @@ cdc_hold_others_pending(void *arg, const CdcRelation *rel,
 	bool		held = part->mode == CDC_PARTITION_HELD &&
 		part->hold_offset == event->record->offset;
 
-	if (part->hold_final)
+	if (held && part->hold_final)
 		return false;
 	if (pipeline->shared)
 		return cdc_hold_several(pipeline, rel->root_relid);
