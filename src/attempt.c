@@ -197,11 +197,15 @@ culprit(void *arg, int event, CdcFailure *failure)
 
 /*
  * Does the attempt hold every record of the partition that was read?  Fresh
- * records are tried all at once, before any queue.
+ * records are tried all at once; what of them waits is of active partitions.
  */
 static bool
-whole_backlog(const CdcOutcome *outcome, const CdcPartition *part)
+whole_backlog(const CdcAttempt *attempt, const CdcOutcome *outcome,
+			  const CdcPartition *part)
 {
+	if (!attempt->fresh && attempt->pipeline->nfresh > 0 &&
+		part->mode == CDC_PARTITION_ACTIVE)
+		return false;
 	return part->nqueue == 0 ||
 		part->queue[part->nqueue - 1].offset <= outcome->last_offset;
 }
@@ -236,7 +240,7 @@ store_positions(CdcAttempt *attempt)
 		if (outcome->stays)
 			outcome->next_offset = Max(part->next_offset,
 									   attempt->records[outcome->event]->offset);
-		else if (whole_backlog(outcome, part))
+		else if (whole_backlog(attempt, outcome, part))
 			outcome->next_offset = part->read_offset;
 		if (outcome->next_offset > part->next_offset)
 		{
@@ -411,6 +415,8 @@ run_transactions(CdcAttempt *attempt)
 {
 	CdcPipeline *pipeline = attempt->pipeline;
 	CdcFailure *failure = try_transaction(attempt, false);
+	int		   *tries = attempt->fresh ? &pipeline->internal_tries :
+		&pipeline->held_tries;
 	bool		internal;
 
 	if (failure == NULL)
@@ -420,7 +426,7 @@ run_transactions(CdcAttempt *attempt)
 	pipeline->failure = failure;
 	internal = failure->class == CDC_ERROR_INTERNAL;
 	if (failure->class == CDC_ERROR_TRANSIENT ||
-		(internal && ++pipeline->internal_tries < INTERNAL_TRIES) ||
+		(internal && ++*tries < INTERNAL_TRIES) ||
 		attempt->nrecords == 0)
 		return CDC_STEP_RETRY;
 	attempt->apply.isolate_internal = internal;
@@ -434,7 +440,7 @@ run_transactions(CdcAttempt *attempt)
 /* cdc_attempt: see pipeline_internal.h. */
 CdcStep
 cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
-			bool together)
+			bool fresh, bool together)
 {
 	CdcAttempt	attempt;
 	CdcStep		step = CDC_STEP_DONE;
@@ -443,7 +449,7 @@ cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
 	attempt.pipeline = pipeline;
 	attempt.records = records;
 	attempt.nrecords = nrecords;
-	attempt.fresh = pipeline->nfresh > 0;
+	attempt.fresh = fresh;
 	attempt.outcomes = palloc(Max(pipeline->nparts, 1) * sizeof(CdcOutcome));
 	prepare_events(&attempt);
 	if (together || must_look_ahead(&attempt))

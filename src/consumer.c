@@ -228,13 +228,16 @@ cdc_consumer_open(int64 subid, int worker_no, int nworkers,
 
 /* Should the client deliver this partition now? */
 static bool
-is_wanted(const CdcPartition *part)
+is_wanted(const CdcPartition *part, int64 room)
 {
 	if (part->stale || part->disabled || part->mode == CDC_PARTITION_STOPPED ||
 		part->loss || part->gone_since != 0 || part->waits)
 		return false;
-	/* what is held back must not fill the memory */
-	return part->queue_bytes < (int64) cdc_guc_memory_limit * 1024 / 4;
+	/*
+	 * What is held back must not fill the memory.  A queue that was full is
+	 * read on behind when there is room again for more than a few records.
+	 */
+	return cdc_partition_held_bytes(part) < room / (part->assigned ? 1 : 2);
 }
 
 /* cdc_consumer_assign: see consumer.h. */
@@ -243,6 +246,7 @@ cdc_consumer_assign(CdcConsumer *consumer)
 {
 	CdcPipeline *pipeline = consumer->pipeline;
 	CdcTopicPartition *add = palloc(Max(pipeline->nparts, 1) * sizeof(CdcTopicPartition));
+	int64		room = cdc_pipeline_hold_room(pipeline);
 	int			nadd = 0;
 
 	for (int i = 0; i < pipeline->nparts; i++)
@@ -250,7 +254,7 @@ cdc_consumer_assign(CdcConsumer *consumer)
 		CdcPartition *part = pipeline->parts[i];
 		CdcTopicPartition tp = {part->topic, part->partition, part->index, 0, 0};
 
-		if (is_wanted(part) == part->assigned)
+		if (is_wanted(part, room) == part->assigned)
 			continue;
 		if (part->assigned)
 		{

@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 #include "consumer.h"
 
 /* An event that is no record. */
@@ -94,6 +96,7 @@ void
 cdc_consumer_pull(CdcConsumer *consumer)
 {
 	CdcPipeline *pipeline = consumer->pipeline;
+	int64		room = cdc_pipeline_hold_room(pipeline);
 	CdcKafkaEvent event;
 	int			n = 0;
 
@@ -116,11 +119,17 @@ cdc_consumer_pull(CdcConsumer *consumer)
 			if (!want_record(consumer, &event.record))
 				continue;
 			cdc_pipeline_put(pipeline, &event.record);
+			/* more of it is not wanted, cdc_consumer_assign */
+			if (cdc_partition_held_bytes(pipeline->parts[event.record.part]) >= room)
+				break;
 		}
 		else
 			handle_event(consumer, &event);
 		/* the clock costs more than a record */
-		if ((++n & 255) == 0 && batch_is_old(pipeline))
+		if ((++n & 255) != 0)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		if (batch_is_old(pipeline))
 			break;
 	}
 }
@@ -141,8 +150,11 @@ cdc_consumer_step(CdcConsumer *consumer, bool again)
 	CdcStep		step;
 	int			n;
 
-	/* what fails stays in memory: no more is read on top of it each time */
-	if (pipeline->ahead == NULL || again)
+	/*
+	 * What fails, or waits for held partitions to have their turn, stays in
+	 * memory: no more is read on top of it each time.
+	 */
+	if (pipeline->ahead == NULL || again || pipeline->held_turn)
 		return cdc_pipeline_step(pipeline);
 	cdc_pipeline_read_ahead(pipeline, read_record, consumer->kafka);
 	step = cdc_pipeline_step(pipeline);

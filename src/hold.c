@@ -137,6 +137,16 @@ cdc_hold_before(CdcPipeline *pipeline, CdcPartition *part, CdcHoldCause cause,
 			 offset);
 }
 
+/* cdc_hold_any: see pipeline_internal.h. */
+bool
+cdc_hold_any(const CdcPipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nparts; i++)
+		if (pipeline->parts[i]->mode == CDC_PARTITION_HELD)
+			return true;
+	return false;
+}
+
 /* Has the partition applied all that is known of its log? */
 static bool
 at_end(const CdcPartition *part)
@@ -177,7 +187,8 @@ group_read(CdcPipeline *pipeline, const CdcPartition *held)
 			pipeline->ends_wanted = true;
 			return false;
 		}
-		read &= part->read_offset >= part->end_offset;
+		/* what stands behind the record in its own partition came later */
+		read &= part == held || part->read_offset >= part->end_offset;
 	}
 	return read;
 }
@@ -261,6 +272,9 @@ cdc_hold_pick(CdcPipeline *pipeline, int *nrecords, bool *together)
 										RETRY_RECORDS), nrecords);
 		}
 	}
+	/* a partition with fresh records can move */
+	if (pipeline->nfresh > 0)
+		return NULL;
 	*together = true;
 	for (int i = 0; i < pipeline->nparts; i++)
 	{
@@ -278,6 +292,22 @@ cdc_hold_pick(CdcPipeline *pipeline, int *nrecords, bool *together)
 		}
 	}
 	return NULL;
+}
+
+/* cdc_hold_again: see pipeline_internal.h. */
+void
+cdc_hold_again(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
+			   bool together)
+{
+	for (int i = 0; i < nrecords; i++)
+	{
+		CdcPartition *part = pipeline->parts[records[i]->part];
+
+		if (together)
+			part->combined_at = -1;
+		else
+			part->runnable = true;
+	}
 }
 
 /*

@@ -11,6 +11,9 @@
 
 #include "partition.h"
 
+/* an arena below this is left as it is */
+#define COMPACT_BYTES	(4 * 1024 * 1024)
+
 /*
  * Copies bytes into the partition's arena.  ERROR 53200 when malloc fails,
  * which is transient: the queue is as before.
@@ -30,6 +33,50 @@ copy_bytes(CdcPartition *part, CdcBytes bytes)
 				 errmsg("out of memory while holding back a record of topic \"%s\"",
 						part->topic)));
 	return copy;
+}
+
+/* Copies headers into the partition's arena; as copy_bytes. */
+static CdcHeader *
+copy_headers(CdcPartition *part, const CdcHeader *headers, int n)
+{
+	CdcHeader  *copy;
+
+	if (n == 0)
+		return NULL;
+	copy = cdc_arena_alloc(&part->arena, n * sizeof(CdcHeader));
+	if (copy == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory while holding back a record of topic \"%s\"",
+						part->topic)));
+	for (int i = 0; i < n; i++)
+	{
+		CdcBytes	name = {headers[i].name, (int32) strlen(headers[i].name)};
+
+		copy[i].name = copy_bytes(part, name).data;
+		copy[i].value = copy_bytes(part, headers[i].value);
+	}
+	return copy;
+}
+
+/* What copy_bytes takes for so many bytes. */
+static int64
+copy_cost(int32 len)
+{
+	return Max(len, 0) + 1 + CDC_PADDING;
+}
+
+/* What a record takes in the queue and its arena, about. */
+static int64
+record_cost(const CdcRecord *record)
+{
+	int64		cost = sizeof(CdcRecord) + copy_cost(record->key.len) +
+		copy_cost(record->value.len);
+
+	for (int i = 0; i < record->nheaders; i++)
+		cost += sizeof(CdcHeader) + copy_cost(strlen(record->headers[i].name)) +
+			copy_cost(record->headers[i].value.len);
+	return cost;
 }
 
 /*
@@ -55,44 +102,50 @@ cdc_partition_hold_record(CdcPartition *part, const CdcRecord *record)
 	}
 	copy.key = copy_bytes(part, record->key);
 	copy.value = copy_bytes(part, record->value);
-	copy.headers = NULL;
-	if (record->nheaders > 0)
-	{
-		copy.headers = cdc_arena_alloc(&part->arena,
-									   record->nheaders * sizeof(CdcHeader));
-		if (copy.headers == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("out of memory while holding back a record of topic \"%s\"",
-							part->topic)));
-		for (int i = 0; i < record->nheaders; i++)
-		{
-			CdcBytes	name = {record->headers[i].name,
-			(int32) strlen(record->headers[i].name)};
-
-			copy.headers[i].name = copy_bytes(part, name).data;
-			copy.headers[i].value = copy_bytes(part, record->headers[i].value);
-		}
-	}
+	copy.headers = copy_headers(part, record->headers, record->nheaders);
 	part->queue[part->nqueue++] = copy;
-	part->queue_bytes += Max(copy.key.len, 0) + Max(copy.value.len, 0) +
-		sizeof(CdcRecord);
+	part->queue_bytes += record_cost(&copy);
 }
 
 /*
- * cdc_partition_drop removes the first n records of the queue.  Their bytes
- * go when the queue is empty.
+ * Gives back what dropped records have left in the arena, where that is most
+ * of it: the records are copied into a new one.  ERROR 53200 as copy_bytes.
+ */
+static void
+compact(CdcPartition *part)
+{
+	CdcArena	old = part->arena;
+
+	if (old.total < COMPACT_BYTES || (int64) old.total < 4 * part->queue_bytes)
+		return;
+	memset(&part->arena, 0, sizeof(part->arena));
+	for (int i = 0; i < part->nqueue; i++)
+	{
+		CdcRecord  *record = &part->queue[i];
+
+		record->key = copy_bytes(part, record->key);
+		record->value = copy_bytes(part, record->value);
+		record->headers = copy_headers(part, record->headers, record->nheaders);
+	}
+	cdc_arena_free(&old);
+}
+
+/*
+ * cdc_partition_drop removes the first n records of the queue.  Pointers to
+ * the others, and to their bytes, are not valid any more.
  */
 void
 cdc_partition_drop(CdcPartition *part, int n)
 {
 	Assert(n <= part->nqueue);
 	for (int i = 0; i < n; i++)
-		part->queue_bytes -= Max(part->queue[i].key.len, 0) +
-			Max(part->queue[i].value.len, 0) + sizeof(CdcRecord);
+		part->queue_bytes -= record_cost(&part->queue[i]);
 	part->nqueue -= n;
 	if (part->nqueue > 0)
+	{
 		memmove(part->queue, part->queue + n, part->nqueue * sizeof(CdcRecord));
+		compact(part);
+	}
 	else
 	{
 		cdc_arena_reset(&part->arena);

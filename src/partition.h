@@ -112,7 +112,8 @@ typedef struct CdcPartition
 								 * TRUNCATE only */
 	bool		hold_final;		/* every partition has passed its end: what
 								 * still fails there is a data error */
-	bool		runnable;		/* the last try succeeded, the queue goes on */
+	bool		runnable;		/* the last try succeeded, the queue goes on; or a
+								 * transient error ended it */
 	int64		tried_at;		/* pipeline's progress when last tried */
 	int64		combined_at;	/* pipeline's changes when last tried with the
 								 * others */
@@ -120,7 +121,7 @@ typedef struct CdcPartition
 	CdcRecord  *queue;			/* records read and not applied, in order */
 	int			nqueue;
 	int			maxqueue;
-	int64		queue_bytes;
+	int64		queue_bytes;	/* that they take, of the arena, too */
 
 	/* STOPPED and retried errors */
 	CdcErrorClass error_class;
@@ -136,11 +137,22 @@ typedef struct CdcPartition
 
 /* Appends a copy of the record to the partition's queue; ERROR 53200. */
 extern void cdc_partition_hold_record(CdcPartition *part, const CdcRecord *record);
-/* Drops the first n records of the queue. */
+/*
+ * Drops the first n records of the queue; ERROR 53200.  The others, and their
+ * bytes, may move.
+ */
 extern void cdc_partition_drop(CdcPartition *part, int n);
 /* Lets a held or stopped partition go on; its queue stays. */
 extern void cdc_partition_release(CdcPartition *part);
 /* Empties the queue and forgets what was read: next read at next_offset. */
 extern void cdc_partition_rewind(CdcPartition *part);
+
+/* Memory that the queue takes. */
+static inline int64
+cdc_partition_held_bytes(const CdcPartition *part)
+{
+	return part->nqueue == 0 ? 0 :
+		Max(part->queue_bytes, (int64) part->arena.total);
+}
 
 #endif							/* CDC_PARTITION_H */

@@ -4,8 +4,8 @@
  *		Records in, transactions out.
  *
  * Floor 8.  Holds what was read and not yet applied, and chooses the work of
- * the next transaction: fresh records; else held ones that have a new
- * chance; else positions that may move behind control records.
+ * the next transaction: fresh records and held ones that have a new chance,
+ * in turn; else positions that may move behind control records.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +18,9 @@
 #include "guc.h"
 #include "pipeline_internal.h"
 #include "policy.h"
+
+/* what each queue of held records may take: two chunks of its arena */
+#define LEAST_ROOM	(2 * 1024 * 1024)
 
 /*
  * cdc_pipeline_create makes the pipeline of a subscription, in a context
@@ -225,13 +228,36 @@ cdc_pipeline_eof(CdcPipeline *pipeline, int p, int64 offset)
 	part->eof_offset = offset;
 }
 
+/* Bytes that the queues of all held partitions may take. */
+static int64
+held_memory(void)
+{
+	return cdc_guc_memory_limit * INT64CONST(1024) / 4;
+}
+
 /* cdc_pipeline_full: see pipeline.h. */
 bool
 cdc_pipeline_full(const CdcPipeline *pipeline)
 {
 	return pipeline->nfresh >= pipeline->subscription->options.batch_rows ||
 		pipeline->fresh_bytes >= pipeline->subscription->options.batch_bytes ||
-		pipeline->fresh_cost >= batch_cost();
+		pipeline->fresh_cost >= batch_cost() ||
+		/* copies of what went into queues lie there until the next step */
+		(int64) pipeline->arena.total >= held_memory();
+}
+
+/*
+ * cdc_pipeline_hold_room: see pipeline.h.  A quarter of the memory is for all
+ * queues together, but each has room to go on.
+ */
+int64
+cdc_pipeline_hold_room(const CdcPipeline *pipeline)
+{
+	int			nheld = 0;
+
+	for (int i = 0; i < pipeline->nparts; i++)
+		nheld += pipeline->parts[i]->mode == CDC_PARTITION_HELD;
+	return Max(held_memory() / Max(nheld, 1), LEAST_ROOM);
 }
 
 /* Can a position move behind control records, with nothing to apply? */
@@ -250,6 +276,62 @@ positions_behind(const CdcPipeline *pipeline)
 	return false;
 }
 
+/* cdc_pipeline_forget_read: see pipeline_internal.h. */
+void
+cdc_pipeline_forget_read(CdcPipeline *pipeline)
+{
+	if (pipeline->ahead != NULL)
+		cdc_ahead_reset(pipeline->ahead);
+	cdc_arena_reset(&pipeline->arena);
+}
+
+/* All fresh records, as a list; NULL where there are none. */
+static const CdcRecord **
+pick_fresh(const CdcPipeline *pipeline, int *nrecords)
+{
+	int			n = pipeline->nfresh;
+	const CdcRecord **records;
+
+	*nrecords = n;
+	if (n == 0)
+		return NULL;
+	records = palloc_extended(n * sizeof(CdcRecord *), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < n; i++)
+		records[i] = &pipeline->fresh[i];
+	return records;
+}
+
+/*
+ * Works on held partitions where it is their turn, else on fresh records.  An
+ * attempt that changes nothing about fresh records leaves them as they are,
+ * with what the thread decodes of them.
+ */
+static CdcStep
+take_turn(CdcPipeline *pipeline)
+{
+	const CdcRecord **records = NULL;
+	bool		together = false;
+	bool		fresh = false;
+	CdcStep		step = CDC_STEP_IDLE;
+	int			n = 0;
+
+	if (pipeline->nfresh == 0 || pipeline->held_turn)
+		records = cdc_hold_pick(pipeline, &n, &together);
+	pipeline->held_turn = false;
+	if (records == NULL)
+	{
+		records = pick_fresh(pipeline, &n);
+		fresh = records != NULL;
+	}
+	if (records != NULL || pipeline->sweep || positions_behind(pipeline))
+		step = cdc_attempt(pipeline, records, n, fresh, together);
+	if (step == CDC_STEP_DONE && fresh)
+		pipeline->held_turn = cdc_hold_any(pipeline);
+	if (step == CDC_STEP_RETRY && !fresh)
+		cdc_hold_again(pipeline, records, n, together);
+	return step;
+}
+
 /*
  * cdc_pipeline_step: see pipeline.h.  What it allocates lives in
  * batch_context until the next step.
@@ -257,26 +339,16 @@ positions_behind(const CdcPipeline *pipeline)
 CdcStep
 cdc_pipeline_step(CdcPipeline *pipeline)
 {
-	const CdcRecord **records = NULL;
 	MemoryContext old;
-	CdcStep		step = CDC_STEP_IDLE;
-	bool		together = false;
-	int			n = 0;
+	CdcStep		step;
 
 	MemoryContextReset(pipeline->batch_context);
 	pipeline->failure = NULL;
 	old = MemoryContextSwitchTo(pipeline->batch_context);
-	if (pipeline->nfresh > 0)
-	{
-		n = pipeline->nfresh;
-		records = palloc_extended(n * sizeof(CdcRecord *), MCXT_ALLOC_HUGE);
-		for (int i = 0; i < n; i++)
-			records[i] = &pipeline->fresh[i];
-	}
-	else
-		records = cdc_hold_pick(pipeline, &n, &together);
-	if (records != NULL || pipeline->sweep || positions_behind(pipeline))
-		step = cdc_attempt(pipeline, records, n, together);
+	/* what was read went into queues, or was dropped */
+	if (pipeline->nfresh == 0 && pipeline->arena.current != NULL)
+		cdc_pipeline_forget_read(pipeline);
+	step = take_turn(pipeline);
 	MemoryContextSwitchTo(old);
 	return step;
 }

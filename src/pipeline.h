@@ -50,6 +50,8 @@ typedef struct CdcPipeline
 	int64		fresh_bytes;	/* of their keys and values */
 	int64		fresh_cost;		/* as cdc_record_cost counts */
 	TimestampTz fresh_since;	/* when the first of them came; 0: none */
+	bool		held_turn;		/* held partitions come next: fresh records had
+								 * their turn */
 
 	CdcArena	event_arena;	/* what is decoded in one attempt */
 	CdcAhead   *ahead;			/* decodes fresh records; NULL: no thread */
@@ -65,7 +67,8 @@ typedef struct CdcPipeline
 	int64		progress;		/* grows with each committed batch */
 	int64		changes;		/* grows with progress and with each record put
 								 * into a queue: a new chance for held ones */
-	int			internal_tries; /* XX errors in a row */
+	int			internal_tries; /* XX errors in a row, of fresh records ... */
+	int			held_tries;		/* ... and of held ones */
 	Oid		   *roots;			/* of each mapping: cdc_relation_root */
 	struct CdcLetterKeys *letters;	/* keys with open dead letters; NULL: to be
 									 * read */
@@ -116,8 +119,10 @@ extern void cdc_pipeline_put_read(CdcPipeline *pipeline, const CdcRecord *record
 								  void *arg);
 /* The log of a partition was read up to offset. */
 extern void cdc_pipeline_eof(CdcPipeline *pipeline, int part, int64 offset);
-/* Are there as many records as one batch may have? */
+/* Are there as many records as one batch, or as the memory, may have? */
 extern bool cdc_pipeline_full(const CdcPipeline *pipeline);
+/* Bytes that the queue of each held partition may take now. */
+extern int64 cdc_pipeline_hold_room(const CdcPipeline *pipeline);
 /* Does one transaction's work, if there is any. */
 extern CdcStep cdc_pipeline_step(CdcPipeline *pipeline);
 /* The ends of all partitions were asked for again (end_offset, end_serial). */

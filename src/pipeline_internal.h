@@ -12,16 +12,21 @@
 
 #include "pipeline.h"
 
+/* --- pipeline.c --- */
+
+/* No fresh record is left: gives the memory of what was read back. */
+extern void cdc_pipeline_forget_read(CdcPipeline *pipeline);
+
 /* --- attempt.c: one transaction --- */
 
 /*
  * Applies records (in their order; of each partition from its position on)
  * and moves the positions.  Partitions without records whose log was read
- * further than their position move too.  together: records of several
- * partitions that hold each other.
+ * further than their position move too.  fresh: they are pipeline->fresh, all
+ * of them; together: records of several partitions that hold each other.
  */
 extern CdcStep cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records,
-						   int nrecords, bool together);
+						   int nrecords, bool fresh, bool together);
 
 /* --- hold.c: partitions that wait for each other --- */
 
@@ -39,12 +44,18 @@ extern void cdc_hold_before(CdcPipeline *pipeline, CdcPartition *part,
 /* Does a partition feed the partition tree of this root? */
 extern bool cdc_hold_feeds(const CdcPipeline *pipeline,
 						   const CdcPartition *part, Oid root);
+/* Is any partition held? */
+extern bool cdc_hold_any(const CdcPipeline *pipeline);
 /*
  * What held partitions can try now: records of one queue, or of several
  * together (*together); palloc'd list, NULL where nothing can be tried.
+ * While fresh records wait to be tried, nothing is tried together.
  */
 extern const CdcRecord **cdc_hold_pick(CdcPipeline *pipeline, int *nrecords,
 									   bool *together);
+/* The try of these records was put off by a transient error: once more. */
+extern void cdc_hold_again(CdcPipeline *pipeline, const CdcRecord **records,
+						   int nrecords, bool together);
 /* After ends were learned: may kept rows of key changes go? */
 extern void cdc_hold_check_sweep(CdcPipeline *pipeline);
 extern void cdc_hold_swept(CdcPipeline *pipeline);

@@ -115,11 +115,11 @@ settle_partition(CdcAttempt *attempt, CdcPartition *part)
 	}
 	part->next_offset = outcome->next_offset;
 	cdc_policy_skip_done(&attempt->passes, part);
-	drop_applied(part);
-	if (outcome->last_offset < 0)
-		return;
 	if (!outcome->stays)
 	{
+		drop_applied(part);
+		if (outcome->last_offset < 0)
+			return;
 		if (part->mode == CDC_PARTITION_HELD)
 		{
 			if (part->nqueue == 0)
@@ -136,6 +136,8 @@ settle_partition(CdcAttempt *attempt, CdcPartition *part)
 						&attempt->events[outcome->event]);
 		if (attempt->fresh)
 			keep_backlog(attempt, part);
+		/* the event is one of the queue's */
+		drop_applied(part);
 	}
 	else
 	{
@@ -198,11 +200,12 @@ cdc_attempt_settle(CdcAttempt *attempt)
 		pipeline->nfresh = 0;
 		pipeline->fresh_bytes = pipeline->fresh_cost = 0;
 		pipeline->fresh_since = 0;
-		if (pipeline->ahead != NULL)
-			cdc_ahead_reset(pipeline->ahead);
-		cdc_arena_reset(&pipeline->arena);
+		pipeline->internal_tries = 0;
 	}
+	else
+		pipeline->held_tries = 0;
+	if (pipeline->nfresh == 0)
+		cdc_pipeline_forget_read(pipeline);
 	if (pipeline->sweep)
 		cdc_hold_swept(pipeline);
-	pipeline->internal_tries = 0;
 }
