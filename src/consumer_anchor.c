@@ -247,6 +247,9 @@ judge_own_sibling(const CdcPartition *part)
 		return strcmp(part->reason, "topic_recreated") == 0 ||
 			(strcmp(part->reason, "offset_out_of_range") == 0 &&
 			 part->next_offset > part->end_offset) ? SIBLING_OTHER_LOG : SIBLING_FINE;
+	/* one whose queue is full is not assigned, and may wait for the new one */
+	if (part->mode == CDC_PARTITION_HELD && part->check == CDC_CHECK_NONE)
+		return SIBLING_FINE;
 	return part->check != CDC_CHECK_NONE || !part->assigned ? SIBLING_UNKNOWN : SIBLING_FINE;
 }
 
