@@ -60,6 +60,49 @@ raise_stop(const CdcPipeline *pipeline)
 	}
 }
 
+/* Does any mapping of the topic count? */
+static bool
+is_enabled(const CdcConsumer *consumer, const char *topic)
+{
+	const CdcSubscription *sub = consumer->subscription;
+
+	for (int i = 0; i < sub->nmappings; i++)
+		if (sub->mappings[i].options.enabled &&
+			strcmp(sub->mappings[i].topic, topic) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * ERROR in the caller of run_batches where a topic is not there, or the
+ * brokers said nothing of it: nothing was applied of it then.
+ */
+static void
+raise_missing(CdcConsumer *consumer)
+{
+	for (int i = 0; i < consumer->ntopics; i++)
+	{
+		const CdcTopicState *topic = &consumer->topics[i];
+
+		if ((topic->claimed && topic->reason[0] == '\0') ||
+			!is_enabled(consumer, topic->topic))
+			continue;
+		cdc_kafka_status(consumer->kafka, &consumer->status);
+		if (topic->reason[0])
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("topic \"%s\" cannot be read: %s", topic->topic,
+							topic->reason)));
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("the brokers said nothing of topic \"%s\": %s",
+						topic->topic, consumer->status.reason[0] ?
+						consumer->status.reason : "no answer"),
+				 consumer->status.message[0] ?
+				 errdetail_internal("%s", consumer->status.message) : 0));
+	}
+}
+
 /* One turn of run_batches; false when nothing moved. */
 static bool
 batch_turn(CdcConsumer *consumer)
@@ -134,6 +177,7 @@ cdc_worker_run_batches(int64 subid, int max_batches, int64 timeout_ms)
 	/* before anything is applied: what the questions have shown */
 	cdc_consumer_tend(consumer);
 	raise_stop(consumer->pipeline);
+	raise_missing(consumer);
 	ngoals = consumer->pipeline->nparts;
 	goals = palloc(Max(ngoals, 1) * sizeof(int64));
 	for (int i = 0; i < ngoals; i++)
