@@ -93,6 +93,18 @@ watch_ddl(void)
  * Opens the consumer, again after a change of the configuration.  Exits where
  * the subscription is not to run any more.
  */
+/*
+ * Frees the set of what is waited for.  A new client's eventfd may bear the
+ * number of the old one, which the set has lost when that was closed.
+ */
+static void
+forget_waits(Worker *worker)
+{
+	if (worker->waits)
+		FreeWaitEventSet(worker->waits);
+	worker->waits = NULL;
+}
+
 static void
 open_consumer(Worker *worker)
 {
@@ -108,6 +120,7 @@ open_consumer(Worker *worker)
 		worker->consumer = cdc_consumer_open(cdc_my_slot->subid,
 											 cdc_my_slot->worker_no,
 											 cdc_my_slot->nworkers, false, old);
+	forget_waits(worker);
 		if (worker->consumer == NULL)
 			proc_exit(0);
 		StartTransactionCommand();
@@ -276,8 +289,7 @@ prepare_waits(Worker *worker)
 
 	if (worker->waits && worker->waits_fd == fd)
 		return;
-	if (worker->waits)
-		FreeWaitEventSet(worker->waits);
+	forget_waits(worker);
 	worker->waits = cdc_compat_create_wait_event_set(3);
 	AddWaitEventToSet(worker->waits, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(worker->waits, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
