@@ -443,7 +443,8 @@ turn(Worker *worker)
 	if (consumer->received)
 		cdc_slot_times(GetCurrentTimestamp(), 0, 0);
 	consumer->received = false;
-	if (worker->retry.at == 0 || GetCurrentTimestamp() >= worker->retry.at)
+	due = worker->retry.at == 0 || GetCurrentTimestamp() >= worker->retry.at;
+	if (due)
 		step = cdc_consumer_step(consumer, worker->retry.at != 0);
 	switch (step)
 	{
@@ -455,6 +456,7 @@ turn(Worker *worker)
 							consumer->pipeline->failure);
 			break;
 		case CDC_STEP_FENCED:
+	bool		due;
 			/*
 			 * Partitions changed hands among the workers, or a skip was armed
 			 * meanwhile: look again.
@@ -490,6 +492,9 @@ start_session(Oid dboid, Oid owner)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(dboid, owner,
 											  CDC_WORKER_CONNECT_FLAGS);
+			/* what was to be tried again is not there any more */
+			if (due)
+				cdc_retry_clear(&worker->retry);
 	StartTransactionCommand();
 	cdc_session_pin();
 	CommitTransactionCommand();
