@@ -27,6 +27,7 @@
 /* while a broker fails: only an answer tells that it is back */
 #define ENDS_FAILED_MS		3000
 #define QUESTION_MS			5000
+#define HURRIED_MS			500
 #define GATHERED_MS			10000
 /* how often one of several workers looks for old rows of key changes */
 #define SWEEP_LOOK_MS		300000
@@ -312,11 +313,19 @@ learn_beginnings(CdcConsumer *consumer)
 		if (!pipeline->parts[i]->assigned && pipeline->parts[i]->gone_since == 0)
 			low[n++] = (CdcTopicPartition) {pipeline->parts[i]->topic,
 		pipeline->parts[i]->partition, i, 0, 0};
-	if (cdc_kafka_offsets(consumer->kafka, low, n, CDC_OFFSET_BEGINNING, 500))
+	if (cdc_kafka_offsets(consumer->kafka, low, n, CDC_OFFSET_BEGINNING, HURRIED_MS))
 		for (int i = 0; i < n; i++)
 			if (low[i].error == 0)
 				cdc_consumer_note_low(pipeline->parts[low[i].part], low[i].offset);
 	pfree(low);
+}
+
+/* cdc_consumer_patience: see consumer.h. */
+int
+cdc_consumer_patience(int unanswered)
+{
+	/* now and then a slow broker has its time */
+	return unanswered % 20 == 0 ? QUESTION_MS : HURRIED_MS;
 }
 
 /* cdc_consumer_learn_ends: see consumer.h. */
@@ -360,7 +369,10 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 			ends[n++] = (CdcTopicPartition) {pipeline->parts[i]->topic,
 		pipeline->parts[i]->partition, i, 0, 0};
 	answered = cdc_kafka_offsets(consumer->kafka, ends, n,
-								 CDC_OFFSET_END, now ? QUESTION_MS : 500);
+								 CDC_OFFSET_END,
+								 now ? cdc_consumer_patience(consumer->unanswered_ends) : HURRIED_MS);
+	if (answered || now)
+		consumer->unanswered_ends = answered ? 0 : consumer->unanswered_ends + 1;
 	if (answered)
 	{
 		pipeline->ends_serial++;

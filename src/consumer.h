@@ -97,6 +97,8 @@ typedef struct CdcConsumer
 	TimestampTz next_warning;	/* of retention */
 	uint64		request_asked;	/* last wait_for_catchup whose ends are known */
 	uint64		request_served; /* last wait_for_catchup that was answered */
+	int			unanswered_topics;	/* such questions in a row without an answer */
+	int			unanswered_ends;	/* the same of those somebody waits for */
 	CdcKafkaStatus status;
 	CdcGroup	group;
 	bool		received;		/* records came in this turn */
@@ -127,6 +129,11 @@ extern bool cdc_consumer_is_current(CdcConsumer *consumer, bool unreadable);
 extern bool cdc_consumer_discover(CdcConsumer *consumer, bool now);
 /* Brings the client's assignment in line with the partitions' modes. */
 extern void cdc_consumer_assign(CdcConsumer *consumer);
+/*
+ * How long a question may take, in ms, of which so many in a row were not
+ * answered: not long then, as partitions of other brokers wait meanwhile.
+ */
+extern int	cdc_consumer_patience(int unanswered);
 /* Once a turn: looks after the logs, stops what is lost, and assigns. */
 extern void cdc_consumer_tend(CdcConsumer *consumer);
 /* Asks for the ends of all partitions when that is due or wanted. */

@@ -73,13 +73,13 @@ ask_starts(CdcConsumer *consumer, const CdcTopicState *topic,
 		start[i].offset = place.number;
 	}
 	if (!cdc_kafka_offsets(consumer->kafka, low, n, CDC_OFFSET_BEGINNING,
-						   QUESTION_MS))
+						   cdc_consumer_patience(consumer->unanswered_topics)))
 		return false;
 	if (place.kind == CDC_PLACE_EARLIEST)
 		memcpy(start, low, n * sizeof(CdcTopicPartition));
 	else if (!cdc_kafka_offsets(consumer->kafka, start, n,
 								place.kind == CDC_PLACE_LATEST ? CDC_OFFSET_END :
-								CDC_OFFSET_AT_TIME, QUESTION_MS))
+								CDC_OFFSET_AT_TIME, cdc_consumer_patience(consumer->unanswered_topics)))
 		return false;
 	for (int i = 0; i < n; i++)
 		if (low[i].error || start[i].error)
@@ -392,7 +392,7 @@ cdc_consumer_discover(CdcConsumer *consumer, bool now)
 	for (int i = 0; i < consumer->ntopics; i++)
 		infos[i].topic = consumer->topics[i].topic;
 	complete = cdc_kafka_topics(consumer->kafka, infos, consumer->ntopics,
-								QUESTION_MS);
+								cdc_consumer_patience(consumer->unanswered_topics));
 	if (complete)
 		look_at_cluster(consumer);
 	for (int i = 0; complete && i < consumer->ntopics; i++)
@@ -422,3 +422,4 @@ cdc_consumer_discover(CdcConsumer *consumer, bool now)
 	cdc_consumer_assign(consumer);
 	return complete;
 }
+	consumer->unanswered_topics = complete ? 0 : consumer->unanswered_topics + 1;

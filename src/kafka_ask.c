@@ -60,7 +60,8 @@ start_deadline(Deadline *deadline, int timeout_ms)
 {
 	deadline->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												  timeout_ms);
-	deadline->slice = FIRST_SLICE_MS;
+	/* a short question is one slice, for the same reason */
+	deadline->slice = timeout_ms <= LONGEST_SLICE_MS ? timeout_ms : FIRST_SLICE_MS;
 }
 
 /*

@@ -39,6 +39,8 @@
 #define IDLE_MS			10000
 #define REPORT_MS		1000
 #define LAST_PUBLISH_MS	500
+/* pause after a question of wait_for_catchup that was not answered */
+#define ANSWER_MS		1000
 
 PGDLLEXPORT void cdc_apply_main(Datum slot_index);
 
@@ -52,6 +54,8 @@ typedef struct Worker
 	TimestampTz ddl_checked;
 	TimestampTz connection_checked;
 	TimestampTz report_at;		/* statistics are due; 0: none wait */
+	TimestampTz answer_at;		/* a wait_for_catchup that got no answer is
+								 * tried again; 0: none */
 	WaitEventSet *waits;
 	int			waits_fd;		/* eventfd in the set, -1: none */
 	bool		busy;			/* the last turn found work */
@@ -90,10 +94,6 @@ watch_ddl(void)
 }
 
 /*
- * Opens the consumer, again after a change of the configuration.  Exits where
- * the subscription is not to run any more.
- */
-/*
  * Frees the set of what is waited for.  A new client's eventfd may bear the
  * number of the old one, which the set has lost when that was closed.
  */
@@ -105,6 +105,10 @@ forget_waits(Worker *worker)
 	worker->waits = NULL;
 }
 
+/*
+ * Opens the consumer, again after a change of the configuration.  Exits where
+ * the subscription is not to run any more.
+ */
 static void
 open_consumer(Worker *worker)
 {
@@ -114,13 +118,14 @@ open_consumer(Worker *worker)
 	worker->consumer = NULL;
 	worker->open_failed = false;
 	worker->retry.at = 0;
+	worker->answer_at = 0;
 	ddl_seen = server_seen = false;
+	forget_waits(worker);
 	PG_TRY();
 	{
 		worker->consumer = cdc_consumer_open(cdc_my_slot->subid,
 											 cdc_my_slot->worker_no,
 											 cdc_my_slot->nworkers, false, old);
-	forget_waits(worker);
 		if (worker->consumer == NULL)
 			proc_exit(0);
 		StartTransactionCommand();
@@ -235,19 +240,29 @@ note_done(Worker *worker)
 	cdc_slot_times(0, pipeline->nrecords > 0 ? now : 0, now);
 }
 
-/* Answers a wait_for_catchup that came since the last turn. */
+/*
+ * Answers a wait_for_catchup that came since the last turn.  Where some
+ * broker does not answer, the others' partitions must not wait for it at
+ * every turn, with the caller or after it has gone.
+ */
 static void
 answer_requests(Worker *worker)
 {
 	CdcConsumer *consumer = worker->consumer;
 	uint64		request = pg_atomic_read_u64(&cdc_my_slot->end_request);
 
-	if (request == consumer->request_asked)
+	if (request == consumer->request_asked ||
+		GetCurrentTimestamp() < worker->answer_at)
 		return;
 	/* topics first: a partition made just now is to be waited for, too */
 	if (!cdc_consumer_discover(consumer, true) ||
 		!cdc_consumer_learn_ends(consumer, true))
+	{
+		worker->answer_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														ANSWER_MS);
 		return;
+	}
+	worker->answer_at = 0;
 	consumer->request_asked = request;
 }
 
@@ -353,6 +368,9 @@ wait_for_work(Worker *worker)
 	if (worker->retry.at != 0)
 		timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 															   worker->retry.at) + 1);
+	if (worker->answer_at != 0)
+		timeout = Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+															   worker->answer_at) + 1);
 	if (worker->consumer)
 	{
 		long		group = cdc_consumer_group_due(worker->consumer);
@@ -398,6 +416,7 @@ look_at_clock(Worker *worker)
 		cdc_retry_clock_back(&worker->retry, now);
 		worker->report_at = Min(worker->report_at, now);
 		worker->ddl_checked = 0;
+		worker->answer_at = Min(worker->answer_at, now);
 		if (worker->consumer)
 			cdc_consumer_clock_back(worker->consumer, now);
 	}
@@ -436,6 +455,7 @@ turn(Worker *worker)
 {
 	CdcConsumer *consumer = worker->consumer;
 	CdcStep		step = CDC_STEP_IDLE;
+	bool		due;
 
 	(void) cdc_consumer_discover(consumer, false);
 	answer_requests(worker);
@@ -456,7 +476,6 @@ turn(Worker *worker)
 							consumer->pipeline->failure);
 			break;
 		case CDC_STEP_FENCED:
-	bool		due;
 			/*
 			 * Partitions changed hands among the workers, or a skip was armed
 			 * meanwhile: look again.
@@ -473,6 +492,9 @@ turn(Worker *worker)
 							consumer->subscription->name)));
 			break;
 		case CDC_STEP_IDLE:
+			/* what was to be tried again is not there any more */
+			if (due)
+				cdc_retry_clear(&worker->retry);
 			break;
 	}
 	(void) cdc_consumer_learn_ends(consumer, false);
@@ -492,9 +514,6 @@ start_session(Oid dboid, Oid owner)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(dboid, owner,
 											  CDC_WORKER_CONNECT_FLAGS);
-			/* what was to be tried again is not there any more */
-			if (due)
-				cdc_retry_clear(&worker->retry);
 	StartTransactionCommand();
 	cdc_session_pin();
 	CommitTransactionCommand();
