@@ -26,6 +26,8 @@ typedef struct CdcTopicState
 	int32	   *anchored;		/* whoever consumes them */
 	bool		met;			/* the table knows that we looked for it */
 	char		reason[CDC_REASON_LEN]; /* why there is none */
+	char		hint[CDC_HINT_LEN]; /* put_off: the error */
+	bool		put_off;		/* a transient error came when it was taken */
 } CdcTopicState;
 
 /* A partition at its last stable offset, with records behind it. */
@@ -95,10 +97,10 @@ typedef struct CdcConsumer
 	bool		outage;			/* connections were lost, the cluster not seen since */
 	TimestampTz next_watch;
 	TimestampTz next_warning;	/* of retention */
-	uint64		request_asked;	/* last wait_for_catchup whose ends are known */
-	uint64		request_served; /* last wait_for_catchup that was answered */
 	int			unanswered_topics;	/* such questions in a row without an answer */
 	int			unanswered_ends;	/* the same of those somebody waits for */
+	uint64		request_asked;	/* last wait_for_catchup whose ends are known */
+	uint64		request_served; /* last wait_for_catchup that was answered */
 	CdcKafkaStatus status;
 	CdcGroup	group;
 	bool		received;		/* records came in this turn */
@@ -127,13 +129,13 @@ extern bool cdc_consumer_is_current(CdcConsumer *consumer, bool unreadable);
  * did not answer.
  */
 extern bool cdc_consumer_discover(CdcConsumer *consumer, bool now);
-/* Brings the client's assignment in line with the partitions' modes. */
-extern void cdc_consumer_assign(CdcConsumer *consumer);
 /*
  * How long a question may take, in ms, of which so many in a row were not
  * answered: not long then, as partitions of other brokers wait meanwhile.
  */
 extern int	cdc_consumer_patience(int unanswered);
+/* Brings the client's assignment in line with the partitions' modes. */
+extern void cdc_consumer_assign(CdcConsumer *consumer);
 /* Once a turn: looks after the logs, stops what is lost, and assigns. */
 extern void cdc_consumer_tend(CdcConsumer *consumer);
 /* Asks for the ends of all partitions when that is due or wanted. */

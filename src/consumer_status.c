@@ -163,9 +163,9 @@ warn_of_retention(CdcConsumer *consumer, const CdcPartition *part, int64 end)
 
 /* Is the error one of waiting rather than of failing? */
 static bool
-is_missing(const char *reason)
+is_waiting(const char *reason)
 {
-	return strcmp(reason, "topic_missing") == 0;
+	return strcmp(reason, "topic_missing") == 0 || strcmp(reason, "lock") == 0;
 }
 
 /* Fills the state of one partition. */
@@ -210,7 +210,7 @@ partition_status(CdcConsumer *consumer, CdcPartition *part,
 	else if (part->mode == CDC_PARTITION_HELD)
 		status->state = CDC_STATE_WAITING;
 	else if (part->reason[0])
-		status->state = is_missing(part->reason) ? CDC_STATE_WAITING :
+		status->state = is_waiting(part->reason) ? CDC_STATE_WAITING :
 			CDC_STATE_RETRYING;
 	else if (consumer->status.connected &&
 			 (trouble = cdc_kafka_partition_trouble(consumer->kafka, part->topic,
@@ -271,9 +271,13 @@ overall_status(CdcConsumer *consumer, CdcState *worst, char *reason,
 		{
 			char		text[CDC_HINT_LEN];
 
-			snprintf(text, sizeof(text), "Topic \"%s\" is not there or may not be read; it is looked for again by itself.",
-					 consumer->topics[i].topic);
-			worsen(worst, reason, hint, is_missing(consumer->topics[i].reason) ?
+			if (consumer->topics[i].put_off)
+				snprintf(text, sizeof(text), "The positions of topic \"%s\" cannot be claimed; that is tried again by itself: %s",
+						 consumer->topics[i].topic, consumer->topics[i].hint);
+			else
+				snprintf(text, sizeof(text), "Topic \"%s\" is not there or may not be read; it is looked for again by itself.",
+						 consumer->topics[i].topic);
+			worsen(worst, reason, hint, is_waiting(consumer->topics[i].reason) ?
 				   CDC_STATE_WAITING : CDC_STATE_RETRYING,
 				   consumer->topics[i].reason, text);
 		}

@@ -21,6 +21,7 @@
 #include "consumer.h"
 #include "oneshot.h"
 #include "position.h"
+#include "retry.h"
 
 #define METADATA_MS			10000
 #define METADATA_MISSING_MS 500
@@ -253,6 +254,81 @@ take_topic(CdcConsumer *consumer, CdcTopicState *topic)
 	return true;
 }
 
+/* Takes back the partitions that a failed transaction has claimed. */
+static void
+unclaim_partitions(CdcPipeline *pipeline, int nparts)
+{
+	while (pipeline->nparts > nparts)
+	{
+		CdcPartition *part = pipeline->parts[--pipeline->nparts];
+
+		if (part->cluster_id)
+			pfree(unconstify(char *, part->cluster_id));
+		pfree(part->topic);
+		pfree(part);
+	}
+}
+
+/*
+ * The transaction that took a topic has failed: everything is as before, and
+ * it is noted why.  Any error but a transient one is raised again.
+ */
+static void
+put_off_topic(CdcConsumer *consumer, CdcTopicState *topic,
+			  const CdcTopicState *before, int nparts)
+{
+	ErrorData  *error = CopyErrorData();
+
+	if (cdc_error_classify(error->sqlerrcode) != CDC_ERROR_TRANSIENT)
+		PG_RE_THROW();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	unclaim_partitions(consumer->pipeline, nparts);
+	if (topic->anchored != NULL && topic->anchored != before->anchored)
+		pfree(topic->anchored);
+	*topic = *before;
+	strlcpy(topic->reason, cdc_transient_reason(error->sqlerrcode),
+			sizeof(topic->reason));
+	cdc_error_copy(topic->hint, error->message, sizeof(topic->hint));
+	if (!topic->put_off)
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("subscription \"%s\" looks at topic \"%s\" again later: %s",
+						consumer->subscription->name, topic->topic, error->message)));
+	topic->put_off = true;
+	FreeErrorData(error);
+}
+
+/*
+ * Takes a topic, or meets one that is missing.  False where that must be
+ * tried again: the brokers did not answer, or a row is locked.
+ */
+static bool
+look_at_topic(CdcConsumer *consumer, CdcTopicState *topic, bool missing)
+{
+	MemoryContext context = CurrentMemoryContext;
+	CdcTopicState before = *topic;
+	int			nparts = consumer->pipeline->nparts;
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		if (missing)
+			meet_missing(consumer, topic);
+		else
+			done = take_topic(consumer, topic);
+		topic->put_off = topic->put_off && !done && !missing;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		put_off_topic(consumer, topic, &before, nparts);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return done || missing;
+}
+
 /* Has a topic partitions of ours that the pipeline does not know? */
 static bool
 topic_is_taken(const CdcConsumer *consumer, const CdcTopicState *topic)
@@ -404,11 +480,12 @@ cdc_consumer_discover(CdcConsumer *consumer, bool now)
 		strlcpy(topic->reason, infos[i].npartitions > 0 ? "" : infos[i].reason,
 				sizeof(topic->reason));
 		if (infos[i].npartitions == 0 && topic->npartitions == 0)
-			meet_missing(consumer, topic);
+			(void) look_at_topic(consumer, topic, true);
 		else if (!topic_is_taken(consumer, topic))
-			complete &= take_topic(consumer, topic);
+			complete &= look_at_topic(consumer, topic, false);
 		all_there &= watch_count(consumer, topic, infos[i].npartitions);
 	}
+	consumer->unanswered_topics = complete ? 0 : consumer->unanswered_topics + 1;
 	look_at_cluster(consumer);
 	MemoryContextSwitchTo(old);
 	complete &= all_there;
@@ -422,4 +499,3 @@ cdc_consumer_discover(CdcConsumer *consumer, bool now)
 	cdc_consumer_assign(consumer);
 	return complete;
 }
-	consumer->unanswered_topics = complete ? 0 : consumer->unanswered_topics + 1;

@@ -62,10 +62,12 @@ next_pause(const CdcRetry *retry, int first, int most)
 		Min(retry->backoff_ms * 2, Max(first, most));
 }
 
-/* Word for a transient error, by the class of its SQLSTATE. */
-static const char *
-transient_reason(int sqlstate)
+/* cdc_transient_reason: see retry.h. */
+const char *
+cdc_transient_reason(int sqlstate)
 {
+	if (sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
+		return "lock";
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
 		case ERRCODE_CONNECTION_EXCEPTION:
@@ -127,7 +129,7 @@ cdc_retry_batch(CdcRetry *retry, const CdcSubscription *subscription,
 	}
 	pause_for(retry, next_pause(retry, subscription->options.retry_backoff_ms,
 								subscription->options.retry_backoff_max_ms),
-			  CDC_STATE_RETRYING, transient_reason(failure->sqlstate),
+			  CDC_STATE_RETRYING, cdc_transient_reason(failure->sqlstate),
 			  failure->message);
 	report_trouble(failure->sqlstate, failure->message, failure->detail,
 				   failure->hint, "retry");
@@ -149,7 +151,7 @@ cdc_retry_open(CdcRetry *retry, const ErrorData *error)
 	pause_for(retry, next_pause(retry, cdc_my_slot->retry_backoff_ms,
 								cdc_my_slot->retry_backoff_max_ms),
 			  stopped ? CDC_STATE_STOPPED : CDC_STATE_RETRYING,
-			  stopped ? "configuration_error" : transient_reason(error->sqlerrcode),
+			  stopped ? "configuration_error" : cdc_transient_reason(error->sqlerrcode),
 			  error->hint ? error->hint : error->message);
 	report_trouble(error->sqlerrcode, error->message, error->detail, error->hint,
 				   stopped ? "stop" : "retry");

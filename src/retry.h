@@ -30,6 +30,8 @@ extern void cdc_retry_batch(CdcRetry *retry, const CdcSubscription *subscription
 							const CdcFailure *failure);
 /* The subscription of this worker's slot could not be opened: likewise. */
 extern void cdc_retry_open(CdcRetry *retry, const ErrorData *error);
+/* Word for a transient error, by its SQLSTATE; static. */
+extern const char *cdc_transient_reason(int sqlstate);
 /* It went well. */
 extern void cdc_retry_clear(CdcRetry *retry);
 /* The clock was set back to now: what was due by the old one is due. */
