@@ -186,6 +186,31 @@ cdc_consumer_is_current(CdcConsumer *consumer, bool unreadable)
 	return current;
 }
 
+/*
+ * Forgets the states of topics that are not mapped any more: nobody would
+ * publish others.
+ */
+static void
+forget_unmapped(const CdcConsumer *consumer)
+{
+	CdcPartitionEntry *entries = NULL;
+	int			size = 0;
+	int			n = cdc_my_slot == NULL ? 0 :
+		cdc_partitions_copy(MyDatabaseId, cdc_my_slot->subid, &entries, &size);
+
+	for (int i = 0; i < n; i++)
+	{
+		bool		mapped = false;
+
+		for (int t = 0; t < consumer->ntopics; t++)
+			mapped |= strcmp(consumer->topics[t].topic, entries[i].key.topic) == 0;
+		if (!mapped)
+			cdc_partition_forget(entries[i].key.topic, entries[i].key.partition);
+	}
+	if (entries)
+		pfree(entries);
+}
+
 /* cdc_consumer_open: see consumer.h. */
 CdcConsumer *
 cdc_consumer_open(int64 subid, int worker_no, int nworkers,
@@ -208,7 +233,10 @@ cdc_consumer_open(int64 subid, int worker_no, int nworkers,
 	{
 		found = load(consumer, subid, even_disabled, &config);
 		if (found)
+		{
 			take_client(consumer, old, &config);
+			forget_unmapped(consumer);
+		}
 	}
 	PG_CATCH();
 	{

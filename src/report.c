@@ -174,6 +174,9 @@ cdc_partition_report(const char *topic, int32 partition,
 			strcmp(entry->status.reason, status->reason) != 0)
 			entry->state_since = now;
 		entry->status = *status;
+		entry->slot = cdc_my_slot - cdc_shared->slots;
+		entry->generation = cdc_my_slot->generation;
+		entry->config = pg_atomic_read_u64(&cdc_my_slot->config_seen);
 	}
 	LWLockRelease(cdc_shared->lock);
 
@@ -196,6 +199,20 @@ cdc_partition_forget(const char *topic, int32 partition)
 }
 
 /*
+ * Does the state of a partition tell of the present configuration?  The lock
+ * must be held.
+ */
+static bool
+is_current(const CdcPartitionEntry *entry)
+{
+	CdcSlot    *slot = &cdc_shared->slots[entry->slot];
+
+	return slot->dboid == entry->key.dboid && slot->subid == entry->key.subid &&
+		slot->generation == entry->generation &&
+		entry->config >= pg_atomic_read_u64(&slot->config_count);
+}
+
+/*
  * Copies what fits; returns how many there are.  The lock must be held.
  */
 static int
@@ -212,7 +229,10 @@ copy_fitting(Oid dboid, int64 subid, CdcPartitionEntry *entries, int size)
 			(subid != 0 && entry->key.subid != subid))
 			continue;
 		if (n < size)
+		{
 			entries[n] = *entry;
+			entries[n].current = is_current(entry);
+		}
 		n++;
 	}
 	return n;

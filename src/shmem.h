@@ -181,6 +181,13 @@ typedef struct CdcPartitionEntry
 	CdcPartitionKey key;
 	CdcPartitionStatus status;
 	TimestampTz state_since;
+	/* who said so: a slot, and the configuration that it acted upon */
+	int			slot;
+	uint64		generation;		/* of the slot */
+	uint64		config;			/* its config_seen */
+	bool		current;		/* of a copy: nothing was changed since; else its
+								 * state counts as starting, and where it
+								 * stands is not known */
 } CdcPartitionEntry;
 
 typedef struct CdcTableKey

@@ -199,6 +199,18 @@ worsen(CdcSummary *summary, CdcSlot *slot, CdcState state,
 	summary->since = since;
 }
 
+/* The same of a partition; one not looked at since a change is starting. */
+static void
+worsen_by_partition(CdcSummary *summary, CdcSlot *slot,
+					const CdcPartitionEntry *entry)
+{
+	if (entry->current)
+		worsen(summary, slot, entry->status.state, entry->status.reason,
+			   entry->status.hint, entry->state_since);
+	else
+		worsen(summary, slot, CDC_STATE_STARTING, "", "", entry->state_since);
+}
+
 /* Sums up the state of a subscription that runs, or should. */
 static void
 summarize(const CdcCopy *copy, int64 subid, CdcSummary *summary)
@@ -226,10 +238,10 @@ summarize(const CdcCopy *copy, int64 subid, CdcSummary *summary)
 	{
 		CdcPartitionEntry *entry = &copy->partitions[i];
 
-		if (entry->key.subid == subid && !entry->status.mapping_disabled &&
-			entry->status.state != CDC_STATE_DISABLED)
-			worsen(summary, first, entry->status.state, entry->status.reason,
-				   entry->status.hint, entry->state_since);
+		if (entry->key.subid != subid || entry->status.mapping_disabled ||
+			entry->status.state == CDC_STATE_DISABLED)
+			continue;
+		worsen_by_partition(summary, first, entry);
 	}
 }
 
@@ -333,7 +345,7 @@ partition_row(FunctionCallInfo fcinfo, const CdcCopy *copy, CdcSlot *slot,
 	CdcSummary	summary = {0};
 
 	if (slot->in_use)
-		worsen(&summary, slot, status->state, status->reason, status->hint, 0);
+		worsen_by_partition(&summary, slot, entry);
 	else
 		summary.state = CDC_STATE_DISABLED;
 
@@ -344,7 +356,7 @@ partition_row(FunctionCallInfo fcinfo, const CdcCopy *copy, CdcSlot *slot,
 	put_text(&row, cdc_state_name(summary.state));
 	put_text(&row, summary.reason);
 	put_text(&row, sees_texts(slot->owner) ? summary.hint : NULL);
-	put_offset(&row, status->next_offset);
+	put_offset(&row, entry->current || !slot->in_use ? status->next_offset : -1);
 	put_offset(&row, status->low_watermark);
 	/* between two askings the fetched watermark knows more */
 	put_offset(&row, Max(status->end_offset, status->high_watermark));

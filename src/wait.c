@@ -211,7 +211,8 @@ is_reached(const CdcWaiter *waiter, const CdcGoal *goal)
 	if (!cdc_wait_is_mapped(waiter, goal->key.topic, &enabled) || !enabled)
 		return true;
 	entry = find_entry(waiter, goal->key.topic, goal->key.partition);
-	return entry != NULL && entry->status.next_offset >= goal->end;
+	return entry != NULL && entry->current &&
+		entry->status.next_offset >= goal->end;
 }
 
 /*
@@ -328,8 +329,8 @@ is_past_offset(CdcWaiter *waiter, void *arg)
 				 errmsg("topic \"%s\" is not mapped by subscription \"%s\"",
 						goal->topic, waiter->subscription->name)));
 	entry = find_entry(waiter, goal->topic, goal->partition);
-	if (entry != NULL && entry->status.next_offset > goal->offset &&
-		cdc_wait_all_current(waiter))
+	if (entry != NULL && entry->current &&
+		entry->status.next_offset > goal->offset && cdc_wait_all_current(waiter))
 		return true;
 	if (!enabled)
 		cdc_wait_throw_state(waiter, CDC_STATE_DISABLED, "mapping_disabled",

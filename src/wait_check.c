@@ -147,7 +147,7 @@ is_stopped(const CdcWaiter *waiter, const CdcPartitionEntry *entry)
 {
 	bool		enabled;
 
-	return entry->status.state == CDC_STATE_STOPPED &&
+	return entry->current && entry->status.state == CDC_STATE_STOPPED &&
 		cdc_wait_is_mapped(waiter, entry->key.topic, &enabled) && enabled;
 }
 

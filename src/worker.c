@@ -148,6 +148,9 @@ open_consumer(Worker *worker)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(TopMemoryContext);
+	/* an older configuration stopped it; what this one does is still to come */
+	if (worker->config_seen != config && cdc_my_slot->state == CDC_STATE_STOPPED)
+		cdc_slot_report(CDC_STATE_STARTING, "", "", 0);
 	worker->config_seen = config;
 	pg_atomic_write_u64(&cdc_my_slot->config_seen, config);
 }
