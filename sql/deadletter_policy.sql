@@ -108,5 +108,22 @@ SELECT next_offset, state FROM pg_temp.feed('s', pg_temp.ev('stops', 5, '8', '80
 SELECT next_offset, skip_offset, skip_note FROM cdc_sink.position WHERE topic = 'stops';
 SELECT count(*) FROM cdc_sink.dead_letter WHERE topic = 'stops';
 
+-- after the position was set back an older record of a key does not make its letter be forgotten
+SELECT cdc_sink.create_subscription('back', 'kafka', enabled => false, options => '{"on_error": "dead_letter"}');
+SELECT cdc_sink.add_mapping('back', 'back', 't');
+SELECT next_offset, state FROM pg_temp.feed('back', pg_temp.ev('back', 0, '200', '1'), pg_temp.ev('back', 1, '200', '"x"'));
+UPDATE cdc_sink.position SET next_offset = 0 WHERE topic = 'back';
+SELECT next_offset, state FROM pg_temp.feed('back', pg_temp.ev('back', 0, '200', '1'), pg_temp.ev('back', 2, '200', '2'));
+SELECT "offset", status, superseded_by FROM cdc_sink.dead_letter WHERE subscription = 'back';
+
+-- a truncate supersedes the letters of records without a key, where there are no others
+CREATE TABLE w (id int, v int);
+SELECT cdc_sink.create_subscription('keyless', 'kafka', enabled => false, options => '{"on_error": "dead_letter"}');
+SELECT cdc_sink.add_mapping('keyless', 'keyless', 'w');
+SELECT next_offset, state FROM pg_temp.feed('keyless', (pg_temp.ev('keyless', 0, '1', '"x"')::jsonb || '{"key": null}')::text || E'\n');
+SELECT next_offset, state FROM pg_temp.feed('keyless', json_build_object('topic', 'keyless', 'offset', 1, 'key', NULL, 'value',
+	'{"before":null,"after":null,"op":"t","ts_ms":1,"source":{"connector":"postgresql","schema":"public","table":"w"}}')::text || E'\n');
+SELECT "offset", key, status, superseded_by FROM cdc_sink.dead_letter WHERE subscription = 'keyless';
+
 DROP EXTENSION cdc_sink CASCADE;
-DROP TABLE t, u;
+DROP TABLE t, u, w;

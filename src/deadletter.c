@@ -87,9 +87,9 @@ static CdcStatement supersede_all = {
 };
 
 static CdcStatement read_keys = {
-	.sql = "SELECT topic, partition, key FROM cdc_sink.dead_letter "
+	.sql = "SELECT topic, partition, key, \"offset\" FROM cdc_sink.dead_letter "
 	"WHERE subscription OPERATOR(pg_catalog.=) $1 AND status OPERATOR(pg_catalog.=) 'open' "
-	"AND superseded_by IS NULL AND key IS NOT NULL",
+	"AND superseded_by IS NULL",
 	.nargs = 1,
 	.types = {NAMEOID}
 };
@@ -406,10 +406,12 @@ hash_key(const char *topic, int32 partition, const char *key, int len)
 }
 
 static void
-add_hash(CdcLetterKeys *keys, uint64 hash)
+add_hash(CdcLetterKeys *keys, uint64 hash, int64 offset)
 {
-	CdcLetterKey *entry = hash_search(keys->keys, &hash, HASH_ENTER, NULL);
+	bool		found;
+	CdcLetterKey *entry = hash_search(keys->keys, &hash, HASH_ENTER, &found);
 
+	entry->offset = found ? Max(entry->offset, offset) : offset;
 	entry->superseded = false;
 }
 
@@ -423,11 +425,19 @@ add_rows(CdcLetterKeys *keys)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 		bool		isnull;
-		bytea	   *key = DatumGetByteaPP(SPI_getbinval(tuple, desc, 3, &isnull));
+		Datum		value = SPI_getbinval(tuple, desc, 3, &isnull);
+		bytea	   *key;
 
+		if (isnull)
+		{
+			keys->keyless = true;
+			continue;
+		}
+		key = DatumGetByteaPP(value);
 		add_hash(keys, hash_key(SPI_getvalue(tuple, desc, 1),
 								DatumGetInt32(SPI_getbinval(tuple, desc, 2, &isnull)),
-								VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)));
+								VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)),
+				 DatumGetInt64(SPI_getbinval(tuple, desc, 4, &isnull)));
 	}
 }
 
@@ -445,7 +455,7 @@ cdc_letter_keys_load(MemoryContext parent, const char *subscription)
 	Portal		portal;
 
 	keys->context = context;
-	keys->superseded = false;
+	keys->superseded = keys->keyless = false;
 	keys->keys = hash_create("cdc_sink letter keys", 64, &control,
 							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	PG_TRY();
@@ -493,12 +503,21 @@ cdc_letter_keys_find(const CdcLetterKeys *keys, const CdcRecord *record)
 	return hash_search(keys->keys, &hash, HASH_FIND, NULL);
 }
 
+bool
+cdc_letter_keys_any(const CdcLetterKeys *keys)
+{
+	return keys->keyless || hash_get_num_entries(keys->keys) > 0;
+}
+
 void
 cdc_letter_keys_add(CdcLetterKeys *keys, const CdcRecord *record)
 {
-	if (record->key.data != NULL)
+	if (record->key.data == NULL)
+		keys->keyless = true;
+	else
 		add_hash(keys, hash_key(record->topic, record->partition,
-								record->key.data, record->key.len));
+								record->key.data, record->key.len),
+				 record->offset);
 }
 
 void

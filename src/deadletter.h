@@ -95,12 +95,15 @@ typedef struct CdcLetterKeys
 {
 	MemoryContext context;
 	struct HTAB *keys;
+	bool		keyless;		/* letters without a key, which only a truncate
+								 * supersedes */
 	bool		superseded;		/* is one of them, in the transaction under way */
 } CdcLetterKeys;
 
 typedef struct CdcLetterKey
 {
 	uint64		hash;			/* of topic, partition and key */
+	int64		offset;			/* of its last letter */
 	bool		superseded;		/* in the transaction under way */
 } CdcLetterKey;
 
@@ -110,6 +113,8 @@ extern CdcLetterKeys *cdc_letter_keys_load(MemoryContext parent,
 extern void cdc_letter_keys_free(CdcLetterKeys *keys);
 extern CdcLetterKey *cdc_letter_keys_find(const CdcLetterKeys *keys,
 										  const CdcRecord *record);
+/* Is there any letter to think of? */
+extern bool cdc_letter_keys_any(const CdcLetterKeys *keys);
 /* Adds the key of a letter written in this transaction. */
 extern void cdc_letter_keys_add(CdcLetterKeys *keys, const CdcRecord *record);
 /* After the commit: forgets those that were superseded. */

@@ -96,8 +96,7 @@ cdc_policy_init(CdcPasses *passes, CdcPipeline *pipeline,
 bool
 cdc_policy_has_letters(const CdcPipeline *pipeline)
 {
-	return pipeline->letters == NULL ||
-		hash_get_num_entries(pipeline->letters->keys) > 0;
+	return pipeline->letters == NULL || cdc_letter_keys_any(pipeline->letters);
 }
 
 /* The mapping that an event is for, or NULL. */
@@ -267,7 +266,9 @@ supersede(CdcPasses *passes, const CdcEvent *event)
 		return;
 	}
 	cdc_deadletter_supersede(name, event->record);
-	key->superseded = pipeline->letters->superseded = true;
+	/* after set_position a letter may lie behind the record */
+	if (event->record->offset > key->offset)
+		key->superseded = pipeline->letters->superseded = true;
 }
 
 /* cdc_policy_finish: see policy.h. */
@@ -277,7 +278,7 @@ cdc_policy_finish(CdcPasses *passes, bool (*stays) (void *arg, int event),
 {
 	CdcPipeline *pipeline = passes->pipeline;
 
-	if (hash_get_num_entries(pipeline->letters->keys) == 0 && passes->npasses == 0)
+	if (!cdc_letter_keys_any(pipeline->letters) && passes->npasses == 0)
 		return;
 	for (int i = 0; i < passes->nevents; i++)
 	{
