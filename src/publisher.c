@@ -42,6 +42,10 @@
 #define FIRST_BACKOFF_MS	1000
 #define LAST_BACKOFF_MS		60000
 #define MARK_MS				1000
+/* letters that the library refuses are looked at so many at a time ... */
+#define MOST_REFUSED		16
+/* ... with a pause, as each is read and none is waited for */
+#define REFUSED_MS			100
 /* a producer without work is closed after this time */
 #define IDLE_MS				60000
 /* longest text of one header */
@@ -232,7 +236,11 @@ send_letter(void *arg, const CdcUnpublished *letter)
 	{
 		publisher->failures++;
 		complain(publisher, sending->consumer, cdc_kafka_error_text(error));
-		return true;
+		if (++publisher->refused < MOST_REFUSED)
+			return true;
+		publisher->look_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														 REFUSED_MS);
+		return false;
 	}
 	publisher->nposted++;
 	publisher->nopen++;
@@ -273,7 +281,7 @@ send_letters(CdcPublisher *publisher, CdcConsumer *consumer)
 	const char *name = consumer->subscription->name;
 	bool		end = false;
 
-	publisher->nposted = publisher->nopen = 0;
+	publisher->nposted = publisher->nopen = publisher->refused = 0;
 	publisher->bytes = 0;
 	StartTransactionCommand();
 	if (publisher->producer == NULL)

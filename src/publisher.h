@@ -47,6 +47,7 @@ typedef struct CdcPublisher
 	bool		looking;		/* a round is under way, or to begin */
 	int64		after;			/* letters up to this id were looked at */
 	int			failures;		/* of this round */
+	int			refused;		/* of this step, by the library itself */
 	int			waiting;		/* letters that the last round left behind */
 	TimestampTz look_at;		/* not before */
 	int			backoff_ms;
