@@ -7,7 +7,10 @@
  * before what came after, but its record lies in one partition only.  So it
  * waits until each other partition has reached an end learned after it was
  * read, or stands before a record that is later by source.sequence; and such
- * a record waits for the truncate.
+ * a record waits for the truncate.  One that was applied already cannot wait
+ * any more: where that is known, the truncate stops instead of taking it away.
+ * It is known of this run of the worker only, by the last record of each
+ * batch.
  *
  *-------------------------------------------------------------------------
  */
@@ -130,6 +133,29 @@ cdc_gate_create(CdcPipeline *pipeline, const CdcEvent *events, int nevents)
 	return result;
 }
 
+/* Has a partition applied a record of the root that came after the truncate? */
+static bool
+has_passed(const CdcGate *gate, const CdcPartition *part, const Truncate *truncate)
+{
+	const CdcPipeline *pipeline = gate->pipeline;
+
+	for (int i = 0; part->last_places != NULL && i < part->nmappings; i++)
+	{
+		const CdcLastPlace *last = &part->last_places[i];
+		CdcPlaceInSource place;
+
+		if (last->source == NULL ||
+			pipeline->roots[part->mappings + i - pipeline->subscription->mappings] != truncate->root)
+			continue;
+		memcpy(place.sequence, last->sequence, sizeof(place.sequence));
+		place.source.data = last->source;
+		place.source.len = (int32) strlen(last->source);
+		if (cdc_order_compare(&place, &truncate->place) == CDC_ORDER_LATER)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Does another partition stand where the truncate may come?  At an end that
  * was learned after the truncate was read, or before a later record.
@@ -144,6 +170,8 @@ stands_right(const CdcGate *gate, const CdcPartition *other,
 	CdcPlaceInSource place = held_place(other);
 	CdcOrder	order;
 
+	if (has_passed(gate, other, truncate))
+		return CDC_GATE_UNKNOWN;
 	if (held && other->end_serial > part->hold_serial &&
 		other->next_offset >= other->end_offset)
 		return CDC_GATE_OPEN;
@@ -182,6 +210,92 @@ truncate_answer(const CdcGate *gate, const Truncate *truncate)
 			return answer;
 	}
 	return CDC_GATE_OPEN;
+}
+
+/* Keeps an event's place; without memory for its source it is not known. */
+static void
+keep_place(const CdcPipeline *pipeline, CdcPartition *part, int mapping,
+		   const CdcEvent *event)
+{
+	CdcLastPlace *last;
+
+	if (part->last_places == NULL)
+		part->last_places = MemoryContextAllocZero(pipeline->context,
+												   part->nmappings * sizeof(CdcLastPlace));
+	last = &part->last_places[mapping];
+	memcpy(last->sequence, event->sequence, sizeof(last->sequence));
+	if (last->source != NULL &&
+		strncmp(last->source, event->source_name.data, event->source_name.len) == 0 &&
+		last->source[event->source_name.len] == '\0')
+		return;
+	free(last->source);
+	last->source = strndup(event->source_name.data, event->source_name.len);
+}
+
+/*
+ * Keeps the place of a record that was applied, if it has one.  The record is
+ * decoded anew for that, as what was decoded of it may be gone.
+ */
+static void
+note_place(CdcPipeline *pipeline, const CdcRecord *record)
+{
+	CdcPartition *part = pipeline->parts[record->part];
+	/* behind the events of the attempt, which are still of use */
+	CdcArenaMark mark = cdc_arena_mark(&pipeline->event_arena);
+	const CdcMapping *mapping = NULL;
+	CdcEvent	event;
+	bool		skip;
+
+	memset(&event, 0, sizeof(event));
+	event.record = record;
+	if (pipeline->decoder->decode(pipeline->decode, record,
+								  &pipeline->event_arena, &event) &&
+		!event.error && event.kind == CDC_KIND_CHANGE &&
+		event.sequence[1].valid && event.source_name.data != NULL)
+		mapping = cdc_route_mapping(part, &event, &skip);
+	if (mapping != NULL && mapping->options.mode != CDC_MODE_APPEND)
+		keep_place(pipeline, part, mapping - part->mappings, &event);
+	cdc_arena_rewind(&pipeline->event_arena, mark);
+}
+
+/* May a truncate in another partition concern a table of this one? */
+static bool
+is_concerned(const CdcPipeline *pipeline, const CdcPartition *part)
+{
+	for (int i = 0; i < part->nmappings; i++)
+		if (part->mappings[i].options.on_truncate == CDC_TRUNCATE_APPLY &&
+			cdc_hold_several(pipeline, pipeline->roots[part->mappings + i - pipeline->subscription->mappings]))
+			return true;
+	return false;
+}
+
+/* cdc_gate_note_places: see pipeline_internal.h. */
+void
+cdc_gate_note_places(CdcPipeline *pipeline, const CdcRecord **records,
+					 int nrecords, bool (*stays) (void *arg, int event),
+					 void *arg)
+{
+	const CdcRecord **last = palloc0(Max(pipeline->nparts, 1) * sizeof(CdcRecord *));
+	bool		concerned = false;
+
+	for (int p = 0; p < pipeline->nparts && !concerned; p++)
+		concerned = is_concerned(pipeline, pipeline->parts[p]);
+	/* a tombstone has no place; the delete before it has */
+	for (int i = 0; i < nrecords && concerned; i++)
+		if (records[i]->value.data != NULL && !stays(arg, i))
+			last[records[i]->part] = records[i];
+	for (int p = 0; p < pipeline->nparts; p++)
+		if (last[p] != NULL && is_concerned(pipeline, pipeline->parts[p]))
+			note_place(pipeline, last[p]);
+	pfree(last);
+}
+
+/* cdc_gate_free_places: see pipeline_internal.h. */
+void
+cdc_gate_free_places(CdcPartition *part)
+{
+	for (int i = 0; part->last_places != NULL && i < part->nmappings; i++)
+		free(part->last_places[i].source);
 }
 
 /*

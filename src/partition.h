@@ -62,6 +62,13 @@ typedef struct CdcLoss
 	char		hint[CDC_HINT_LEN];
 } CdcLoss;
 
+/* Place in its source of the last record that was applied of a mapping. */
+typedef struct CdcLastPlace
+{
+	CdcSequencePart sequence[2];
+	char	   *source;			/* source.name, malloc'd; NULL: not known */
+} CdcLastPlace;
+
 typedef struct CdcPartition
 {
 	char	   *topic;
@@ -83,6 +90,8 @@ typedef struct CdcPartition
 	int64		progress;		/* pipeline's progress when it last moved on */
 	bool		assigned;		/* the source delivers it, worker.c */
 	int64		skip_offset;	/* armed by skip_record; -1: none */
+	CdcLastPlace *last_places;	/* by mapping, in the pipeline's context; NULL:
+								 * none known yet */
 
 	/* is the log still the one that was read? */
 	CdcAnchor	anchor;			/* committed: last record before next_offset */

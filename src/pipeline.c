@@ -70,6 +70,7 @@ cdc_pipeline_free(CdcPipeline *pipeline)
 		cdc_arena_free(&pipeline->parts[i]->arena);
 		free(pipeline->parts[i]->queue);
 		free(pipeline->parts[i]->hold_source);
+		cdc_gate_free_places(pipeline->parts[i]);
 	}
 	cdc_ahead_free(pipeline->ahead);
 	cdc_arena_free(&pipeline->arena);

@@ -78,6 +78,17 @@ typedef enum CdcGateAnswer
  */
 extern CdcGate *cdc_gate_create(CdcPipeline *pipeline, const CdcEvent *events,
 								int nevents);
+/*
+ * After a commit: keeps the place of the last record that was applied of each
+ * partition, where a truncate in another one may have to know it.  records
+ * are those of the attempt, stays tells which were not applied.
+ */
+extern void cdc_gate_note_places(CdcPipeline *pipeline,
+								 const CdcRecord **records, int nrecords,
+								 bool (*stays) (void *arg, int event),
+								 void *arg);
+/* Gives back what it keeps of a partition. */
+extern void cdc_gate_free_places(CdcPartition *part);
 /* May the event go on?  *root is the relation concerned where not. */
 extern CdcGateAnswer cdc_gate_event(const CdcGate *gate, const CdcEvent *event,
 									Oid *root);

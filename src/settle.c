@@ -190,6 +190,8 @@ cdc_attempt_settle(CdcAttempt *attempt)
 		pipeline->nbytes += record->key.len + record->value.len;
 		pipeline->parts[record->part]->last_ts_ms = record->ts_ms;
 	}
+	cdc_gate_note_places(pipeline, attempt->records, attempt->nrecords,
+						 cdc_attempt_stays, attempt);
 	cdc_slot_count(CDC_COUNT_SKIPPED, attempt->apply.skipped);
 	pipeline->skipped += attempt->apply.skipped;
 	cdc_policy_settle(&attempt->passes);
