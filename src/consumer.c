@@ -27,7 +27,8 @@
 /* while a broker fails: only an answer tells that it is back */
 #define ENDS_FAILED_MS		3000
 #define QUESTION_MS			5000
-#define HURRIED_MS			500
+/* longer than a question waits behind an idle fetch, fetch.wait.max.ms */
+#define HURRIED_MS			1000
 #define GATHERED_MS			10000
 /* how often one of several workers looks for old rows of key changes */
 #define SWEEP_LOOK_MS		300000

@@ -86,8 +86,9 @@ waits_for_transaction(CdcConsumer *consumer, const CdcPartition *part,
 {
 	CdcStandstill *standstill = &consumer->standstills[part->index];
 
+	/* what came since the end was read waits for something else */
 	if (part->eof_offset < 0 || part->next_offset != part->eof_offset ||
-		high <= part->next_offset)
+		part->read_offset != part->eof_offset || high <= part->next_offset)
 	{
 		standstill->since = 0;
 		return false;
