@@ -202,7 +202,7 @@ make_config(CdcKafkaConfig *config, const char *server_name, Oid user,
 		pstrdup(tuning->consumer_group) :
 		psprintf("cdc_sink-" UINT64_FORMAT "-%u-%s", GetSystemIdentifier(),
 				 MyDatabaseId, group_tail);
-	config->queue_kbytes = cdc_guc_memory_limit / 6;
+	config->queue_kbytes = cdc_guc_memory_limit / 8;
 }
 
 void

@@ -261,7 +261,7 @@ set_number(rd_kafka_conf_t *conf, const char *name, int value)
 static void
 set_fetch_sizes(rd_kafka_conf_t *conf, int kbytes)
 {
-	int64		bytes = kbytes * INT64CONST(1024) / 8;
+	int64		bytes = kbytes * INT64CONST(1024) / 3;
 
 	bytes = Min(Max(bytes, SMALLEST_FETCH), LARGEST_FETCH);
 	set_number(conf, "fetch.max.bytes", (int) bytes);

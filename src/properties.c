@@ -88,7 +88,7 @@ static const CdcProperty properties[] = {
 	{"queued.min.messages", TUNING, CDC_PROPERTY_INT, 1, 10000000, NULL, false, false,
 	"records that fill the queue of a partition"},
 	{"queued.max.messages.kbytes", TUNING, CDC_PROPERTY_INT, 1, 2097151, NULL, false, false,
-	"size of the queue, never above a sixth of cdc_sink.memory_limit"},
+	"size of the queue, never above an eighth of cdc_sink.memory_limit"},
 	{"socket.timeout.ms", TUNING, CDC_PROPERTY_INT, 2000, 300000, NULL, false, false,
 	"time for an answer"},
 	{"socket.connection.setup.timeout.ms", TUNING, CDC_PROPERTY_INT, 1000, 300000, NULL, false, false,
