@@ -68,8 +68,8 @@ extern void cdc_ahead_reset(CdcAhead *ahead);
  */
 extern void cdc_ahead_read(CdcAhead *ahead, const CdcAheadSource *source);
 /*
- * Ends that and returns the number of records read, which
- * they stay until cdc_ahead_turn.  Nothing was read where it was not begun.
+ * Ends that and returns the number of records read, which stay until
+ * cdc_ahead_turn; 0 where it was not begun.
  */
 extern int	cdc_ahead_stop(CdcAhead *ahead, const CdcRecord **records);
 /*
