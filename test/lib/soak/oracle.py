@@ -98,6 +98,7 @@ SPOILT = (
 
 def prove_sight(sink, log, tables):
     """An oracle that finds nothing must be able to find something: the table of records is spoilt in each way, and set right again."""
+    wait_until_applied(sink, 120)
     sink.sql("SELECT cdc_sink.disable_subscription(subscription) FROM cdc_sink.subscription; CREATE TABLE kept AS TABLE log")
     for sql, words in SPOILT:
         sink.sql(f"{sql}; ANALYZE log")
