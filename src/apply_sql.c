@@ -41,6 +41,20 @@
 #include "debug_fail.h"
 
 /*
+ * cdc_sql_sets_anything: would an UPDATE of this pattern have assignments?
+ */
+bool
+cdc_sql_sets_anything(const CdcRelation *rel, const CdcKey *key,
+					  const uint8 *set)
+{
+	for (int i = 0; i < rel->ncolumns; i++)
+		if (set[i] == CDC_SET && !(key && key->is_key[i]) &&
+			!rel->columns[i].identity_always)
+			return true;
+	return false;
+}
+
+/*
  * Descriptor of the batch relation: attribute i + 1 stands for column i (a
  * dropped-looking int4 where the statement does not read it would waste
  * space, so only those read are there), then the ordinal, then the old

@@ -113,20 +113,6 @@ append_assignments(StringInfo sql, const CdcRelation *rel, const CdcKey *key,
 	}
 }
 
-/*
- * cdc_sql_sets_anything: would an UPDATE of this pattern have assignments?
- */
-bool
-cdc_sql_sets_anything(const CdcRelation *rel, const CdcKey *key,
-					  const uint8 *set)
-{
-	for (int i = 0; i < rel->ncolumns; i++)
-		if (set[i] == CDC_SET && !(key && key->is_key[i]) &&
-			!rel->columns[i].identity_always)
-			return true;
-	return false;
-}
-
 /* Appends a list of the columns that an insert sets. */
 static void
 append_list(StringInfo sql, const CdcRelation *rel, const CdcKey *key,
