@@ -30,6 +30,25 @@
 
 #define POLL_NS 500000
 
+/* The last visible row after one that is: looked for in steps that double, then between the last two. */
+static const char search[] =
+"CREATE FUNCTION pg_temp.last_visible(seen bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$\n"
+"DECLARE\n"
+"  lo bigint := seen;\n"
+"  hi bigint := seen + 1;\n"
+"  mid bigint;\n"
+"BEGIN\n"
+"  WHILE EXISTS (SELECT FROM ev WHERE id = hi) LOOP\n"
+"    lo := hi;\n"
+"    hi := hi + (hi - seen);\n"
+"  END LOOP;\n"
+"  WHILE hi - lo > 1 LOOP\n"
+"    mid := (lo + hi) / 2;\n"
+"    IF EXISTS (SELECT FROM ev WHERE id = mid) THEN lo := mid; ELSE hi := mid; END IF;\n"
+"  END LOOP;\n"
+"  RETURN lo;\n"
+"END $$";
+
 static const char *dsn;
 static int64_t total;			/* events of the run */
 static _Atomic double *sent;	/* when event i was handed to librdkafka */
@@ -63,13 +82,19 @@ watch(void *arg)
 		tool_die("%s", PQerrorMessage(conn));
 	/* planned while the table is empty, it would read all of it ever after */
 	PQclear(PQexec(conn, "SET enable_seqscan = off"));
-	PQclear(PQprepare(conn, "top", "SELECT max(id) FROM ev", 0, NULL));
+	PQclear(PQexec(conn, search));
+	PQclear(PQprepare(conn, "last", "SELECT pg_temp.last_visible($1)", 0, NULL));
 	while (seen < total && !atomic_load(&given_up))
 	{
-		PGresult   *result = PQexecPrepared(conn, "top", 0, NULL, NULL, NULL, 0);
-		double		now = tool_now();
+		char		from[24];
+		const char *value = from;
+		PGresult   *result;
+		double		now;
 		int64_t		top;
 
+		snprintf(from, sizeof(from), "%" PRId64, seen);
+		result = PQexecPrepared(conn, "last", 1, &value, NULL, NULL, 0);
+		now = tool_now();
 		if (PQresultStatus(result) != PGRES_TUPLES_OK)
 			tool_die("%s", PQerrorMessage(conn));
 		top = atoll(PQgetvalue(result, 0, 0));
@@ -83,13 +108,13 @@ watch(void *arg)
 }
 
 static rd_kafka_t *
-open_producer(int argc, char **argv, double rate)
+open_producer(int argc, char **argv)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
 	kafka_set(conf, "bootstrap.servers", tool_option(argc, argv, "--brokers", NULL));
-	/* one at a time at low rates; above, as a connector batches */
-	kafka_set(conf, "linger.ms", rate > 20000 ? "2" : "0");
+	/* Kafka's own default, which the producer of a connector has */
+	kafka_set(conf, "linger.ms", "5");
 	kafka_set(conf, "acks", "1");
 	kafka_set(conf, "queue.buffering.max.messages", "1000000");
 	rd_kafka_conf_set_dr_msg_cb(conf, delivered);
@@ -187,7 +212,7 @@ main(int argc, char **argv)
 	double		rate = atof(tool_option(argc, argv, "--rate", NULL));
 	double		warm_up = atof(tool_option(argc, argv, "--warm-up", "1"));
 	double		seconds = atof(tool_option(argc, argv, "--seconds", NULL)) + warm_up;
-	rd_kafka_t *producer = open_producer(argc, argv, rate);
+	rd_kafka_t *producer = open_producer(argc, argv);
 	pthread_t	watcher;
 	double		start,
 				end;
