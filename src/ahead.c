@@ -76,17 +76,34 @@ struct CdcAhead
 	CdcAheadSource source;
 	CdcArena	raw;			/* bytes of the next batch */
 	int64		read_bytes;		/* what its records cost */
+
+	/* set by the worker at any time: it wants what was read, at once */
+	bool		enough;
 };
 
-/* Decodes records lo to hi; returns how many of all are decoded then. */
-static int
-decode_lot(CdcAhead *ahead, Batch *batch, int lo, int hi)
+/* Has the worker enough of the next batch? */
+static bool
+is_enough(CdcAhead *ahead)
 {
+	return __atomic_load_n(&ahead->enough, __ATOMIC_RELAXED);
+}
+
+/*
+ * Decodes records lo to hi; of the next batch only until the worker has
+ * enough.  Returns how many of all are decoded then; *full: memory ended it.
+ */
+static int
+decode_lot(CdcAhead *ahead, Batch *batch, int lo, int hi, bool *full)
+{
+	*full = false;
 	for (int i = lo; i < hi; i++)
 	{
-		if (batch->decoded.total > ahead->max_bytes ||
+		if (batch == ahead->next && is_enough(ahead))
+			return i;
+		*full = batch->decoded.total > ahead->max_bytes ||
 			!ahead->decoder->decode(ahead->state, &batch->records[i],
-									&batch->decoded, &batch->events[i]))
+									&batch->decoded, &batch->events[i]);
+		if (*full)
 			return i;
 	}
 	return hi;
@@ -98,17 +115,19 @@ decode_some(CdcAhead *ahead, Batch *batch)
 {
 	int			lo = batch->done;
 	int			hi = Min(batch->ready, lo + LOT_RECORDS);
+	bool		full;
 
 	pthread_mutex_unlock(&ahead->mutex);
-	lo = decode_lot(ahead, batch, lo, hi);
+	lo = decode_lot(ahead, batch, lo, hi, &full);
 	pthread_mutex_lock(&ahead->mutex);
 	batch->done = lo;
-	batch->full = lo < hi;
+	batch->full = full;
 }
 
 /*
  * Reads the next lot of the next batch and decodes it while the cache has it;
- * false where that was all.
+ * false where that was all.  What is not decoded when the worker has enough
+ * will be when the batch is at hand.
  */
 static bool
 read_lot(CdcAhead *ahead, Batch *batch)
@@ -117,7 +136,8 @@ read_lot(CdcAhead *ahead, Batch *batch)
 	int			lo = batch->nrecords;
 	int			hi = Min(lo + LOT_RECORDS, source->max_records);
 
-	while (batch->nrecords < hi && ahead->read_bytes < source->max_bytes)
+	while (batch->nrecords < hi && ahead->read_bytes < source->max_bytes &&
+		   !is_enough(ahead))
 	{
 		CdcRecord  *record = &batch->records[batch->nrecords];
 
@@ -127,8 +147,7 @@ read_lot(CdcAhead *ahead, Batch *batch)
 		batch->nrecords++;
 	}
 	batch->ready = batch->nrecords;
-	batch->done = decode_lot(ahead, batch, lo, batch->nrecords);
-	batch->full = batch->done < batch->nrecords;
+	batch->done = decode_lot(ahead, batch, lo, batch->nrecords, &batch->full);
 	return batch->done == lo + LOT_RECORDS;
 }
 
@@ -398,11 +417,13 @@ cdc_ahead_read(CdcAhead *ahead, const CdcAheadSource *source)
 int
 cdc_ahead_stop(CdcAhead *ahead, const CdcRecord **records)
 {
+	__atomic_store_n(&ahead->enough, true, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&ahead->mutex);
 	ahead->reading = false;
 	while (ahead->busy == ahead->next)
 		pthread_cond_wait(&ahead->to_worker, &ahead->mutex);
 	pthread_mutex_unlock(&ahead->mutex);
+	__atomic_store_n(&ahead->enough, false, __ATOMIC_RELAXED);
 	*records = ahead->next->records;
 	return ahead->next->nrecords;
 }
@@ -423,6 +444,8 @@ cdc_ahead_turn(CdcAhead *ahead, CdcArena *arena, bool keep)
 		ahead->next = ahead->at_hand;
 		ahead->at_hand = read;
 		ahead->ntaken = read->done;
+		/* what the thread has read and not decoded */
+		pthread_cond_signal(&ahead->to_thread);
 	}
 	else
 	{

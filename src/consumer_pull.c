@@ -100,7 +100,13 @@ cdc_consumer_pull(CdcConsumer *consumer)
 	CdcKafkaEvent event;
 	int			n = 0;
 
-	while (!cdc_pipeline_full(pipeline))
+	/*
+	 * Half a batch, read while the last one was applied, is worth a
+	 * transaction: to take more holds up the thread, which would read on.
+	 */
+	if (cdc_pipeline_full(pipeline, 2))
+		return;
+	while (!cdc_pipeline_full(pipeline, 1))
 	{
 		CdcKafkaEventType type = cdc_kafka_poll(consumer->kafka, &pipeline->arena,
 												&event);

@@ -238,11 +238,13 @@ held_memory(void)
 
 /* cdc_pipeline_full: see pipeline.h. */
 bool
-cdc_pipeline_full(const CdcPipeline *pipeline)
+cdc_pipeline_full(const CdcPipeline *pipeline, int parts)
 {
-	return pipeline->nfresh >= pipeline->subscription->options.batch_rows ||
-		pipeline->fresh_bytes >= pipeline->subscription->options.batch_bytes ||
-		pipeline->fresh_cost >= batch_cost() ||
+	const CdcOptions *options = &pipeline->subscription->options;
+
+	return (int64) pipeline->nfresh * parts >= options->batch_rows ||
+		pipeline->fresh_bytes * parts >= options->batch_bytes ||
+		pipeline->fresh_cost * parts >= batch_cost() ||
 		/* copies of what went into queues lie there until the next step */
 		(int64) pipeline->arena.total >= held_memory();
 }

@@ -119,8 +119,8 @@ extern void cdc_pipeline_put_read(CdcPipeline *pipeline, const CdcRecord *record
 								  void *arg);
 /* The log of a partition was read up to offset. */
 extern void cdc_pipeline_eof(CdcPipeline *pipeline, int part, int64 offset);
-/* Are there as many records as one batch, or as the memory, may have? */
-extern bool cdc_pipeline_full(const CdcPipeline *pipeline);
+/* Is a batch full?  parts = 2: is it half full? */
+extern bool cdc_pipeline_full(const CdcPipeline *pipeline, int parts);
 /* Bytes that the queue of each held partition may take now. */
 extern int64 cdc_pipeline_hold_room(const CdcPipeline *pipeline);
 /* Does one transaction's work, if there is any. */

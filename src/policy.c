@@ -147,6 +147,16 @@ write_skipped(CdcPasses *passes, const CdcEvent *event)
 	cdc_deadletter_write(&letter);
 }
 
+/* Is a record of any partition to be skipped? */
+static bool
+skip_is_armed(const CdcPipeline *pipeline)
+{
+	for (int p = 0; p < pipeline->nparts; p++)
+		if (pipeline->parts[p]->skip_offset >= 0)
+			return true;
+	return false;
+}
+
 /* cdc_policy_begin: see policy.h. */
 void
 cdc_policy_begin(CdcPasses *passes)
@@ -158,6 +168,8 @@ cdc_policy_begin(CdcPasses *passes)
 	if (pipeline->letters == NULL)
 		pipeline->letters = cdc_letter_keys_load(pipeline->context,
 												 pipeline->subscription->name);
+	if (!cdc_policy_has_letters(pipeline) && !skip_is_armed(pipeline))
+		return;
 	for (int i = 0; i < passes->nevents; i++)
 	{
 		const CdcRecord *record = passes->events[i].record;

@@ -277,7 +277,7 @@ feed(CdcPipeline *pipeline, char *events)
 		if (len > 0)
 			put_line(pipeline, read_line(parser, line, len));
 		MemoryContextReset(lines);
-		if (cdc_pipeline_full(pipeline))
+		if (cdc_pipeline_full(pipeline, 1))
 			drain(pipeline);
 		line += len + (line[len] == '\n');
 	}

@@ -70,7 +70,7 @@ class Methods:
                 memory.stop()
                 self.complain(c, f"made no progress for {now - last_change:.0f} s at {done} of {records} records")
             if done < records:
-                time.sleep(0.01)
+                time.sleep(0.025)
         pids[:] = sorted({*pids, *self.worker_pids(c)})
         cpu = sum(proc.cpu(p) - first[3].get(p, 0) for p in pids)
         peak = memory.stop()
