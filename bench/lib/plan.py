@@ -1,7 +1,7 @@
 """The order of the measurements, their progress, and the estimate of the time left.
 
-Repetitions are interleaved: within a cell every method runs once before any runs again. When the time would not suffice, the
-last repetitions of what is still to come are left out; the report says how many there were.
+Repetitions are interleaved: within a cell every method runs once before any runs again. While the time would not suffice for all
+that is to come, the last repetitions of what comes next are left out; the report says how many there were.
 """
 import time
 from dataclasses import dataclass
@@ -31,36 +31,36 @@ class Plan:
     def elapsed(self):
         return time.monotonic() - self.begin
 
-    def left(self):
-        """Planned seconds of what is to come, in the measure of how the plan has fared so far."""
-        planned = sum(s.seconds for s in self.steps)
+    def left(self, highest=None):
+        """Seconds of what is to come, without repetitions above highest, in the measure of how the plan has fared so far."""
+        planned = sum(s.seconds for s in self.steps if highest is None or s.repetition <= highest)
         # the first guesses are weighed in, so that one odd step does not upset the estimate
         return planned * (self.measuring() + 60) / (self.planned_done + 60)
 
     def measuring(self):
         return time.monotonic() - self.first if self.planned_done else 0.0
 
-    def fit(self):
-        """Leaves out the highest repetitions until the rest fits into the limit; the first always stays."""
-        while self.elapsed() + self.left() > self.limit:
-            highest = max((s.repetition for s in self.steps), default=-1)
-            if highest < 1:
-                return
-            kept = [s for s in self.steps if s.repetition != highest]
-            self.dropped += len(self.steps) - len(kept)
-            self.steps = kept
+    def affordable(self):
+        """The highest repetition with which the rest fits into the limit; the first always stays."""
+        highest = max(s.repetition for s in self.steps)
+        while highest > 0 and self.elapsed() + self.left(highest) > self.limit:
+            highest -= 1
+        return highest
 
     def run(self):
         total = len(self.steps)
         self.first = time.monotonic()
         while self.steps:
-            self.fit()
+            affordable = self.affordable()
             step = self.steps.pop(0)
-            done = total - self.dropped - len(self.steps)
+            if step.repetition > max(affordable, 0):
+                self.dropped += 1
+                continue
             text = self.perform(step)
             self.planned_done += step.seconds
             name = f"{step.group} {step.label}" + (f" #{step.repetition + 1}" if step.repetition >= 0 else "")
-            self.say(f"[{done}/{total - self.dropped}] {name}: {text} | {clock(self.elapsed())} gone, about {clock(self.left())} left")
+            self.say(f"[{total - len(self.steps)}/{total}] {name}: {text} | {clock(self.elapsed())} gone, "
+                     f"about {clock(self.left(affordable))} left")
 
     def perform(self, step):
         """Runs a step; one that fails is reported and does not end the run."""
