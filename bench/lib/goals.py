@@ -18,13 +18,16 @@ class Results:
     def median(self, group, label, what="rate"):
         return median([r[what] for r in self.runs(group, label) if r.get(what) is not None])
 
-    def ratio(self, group, label, other, other_group=None):
-        """Quotient of two medians, with the range that the extreme repetitions span; None when one is missing."""
-        a = [r["rate"] for r in self.runs(group, label)]
-        b = [r["rate"] for r in self.runs(other_group or group, other)]
-        if not a or not b:
+    def rates(self, group, label):
+        return {r["repetition"]: r["rate"] for r in self.runs(group, label)}
+
+    def ratio(self, group, label, other):
+        """Median and range of the quotients of the repetitions that both have, each of the same minutes; None without one."""
+        a, b = self.rates(group, label), self.rates(group, other)
+        quotients = [a[i] / b[i] for i in a.keys() & b.keys()]
+        if not quotients:
             return None
-        return {"value": median(a) / median(b), "low": min(a) / max(b), "high": max(a) / min(b)}
+        return {"value": median(quotients), "low": min(quotients), "high": max(quotients)}
 
     def best_of(self, group, labels):
         """The label with the highest median: a peer is compared in its best mode."""

@@ -73,7 +73,7 @@ class Plan:
             return f"FAILED: {e}"[:300]
         if not step.keep:
             return f"{time.monotonic() - begin:.0f} s"
-        self.results.setdefault(step.group, {}).setdefault(step.label, []).append(result)
+        self.results.setdefault(step.group, {}).setdefault(step.label, []).append({**result, "repetition": step.repetition})
         return short(result)
 
 

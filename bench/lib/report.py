@@ -103,9 +103,9 @@ def memory_section(groups):
 def notes(facts):
     return f"""Every run starts from a fresh copy of its table, right after a checkpoint; every resulting table is compared with
 the expected one by count and checksum of all rows before a rate counts. Methods are interleaved: each runs once before any runs again.
-Rates are medians over the repetitions, the range is in brackets, and ratios are quotients of medians (their range spans the extreme
-repetitions). cdc_sink and the JDBC sink are timed from their first visible commit (cdc_sink without the
-rows of that commit, the JDBC sink with them); the last column has cdc_sink with its start. CPU is that
+Rates are medians over the repetitions, the range is in brackets. A ratio is the median of those of each repetition, whose runs
+follow each other, so that a machine that changes its speed matters less. cdc_sink and the JDBC sink are timed from their first visible
+commit (cdc_sink without the rows of that commit, the JDBC sink with them); the last column has cdc_sink with its start. CPU is that
 of the worker or backend, with all its threads; for the JDBC sink that of Kafka Connect and its database sessions. Row-wise upserts commit
 each 1 000 rows with `synchronous_commit` off, as cdc_sink does by default. Broker, producer, peers and the measured server share the
 machine. The events are those of Debezium 3.6.1 with its default settings, headers included (`bench/run --check-generator` compares
