@@ -84,11 +84,10 @@ must_look_ahead(const CdcAttempt *attempt)
 {
 	const CdcPipeline *pipeline = attempt->pipeline;
 
-	if (cdc_policy_has_letters(pipeline))
+	if (cdc_policy_has_letters(pipeline) || cdc_policy_has_skips(pipeline))
 		return true;
 	for (int p = 0; p < pipeline->nparts; p++)
-		if (pipeline->parts[p]->skip_offset >= 0 ||
-			pipeline->parts[p]->cause == CDC_HOLD_TRUNCATE)
+		if (pipeline->parts[p]->cause == CDC_HOLD_TRUNCATE)
 			return true;
 	for (int i = 0; i < attempt->nrecords; i++)
 		if (attempt->records[i]->key.data == NULL &&

@@ -99,6 +99,16 @@ cdc_policy_has_letters(const CdcPipeline *pipeline)
 	return pipeline->letters == NULL || cdc_letter_keys_any(pipeline->letters);
 }
 
+/* cdc_policy_has_skips: see policy.h. */
+bool
+cdc_policy_has_skips(const CdcPipeline *pipeline)
+{
+	for (int p = 0; p < pipeline->nparts; p++)
+		if (pipeline->parts[p]->skip_offset >= 0)
+			return true;
+	return false;
+}
+
 /* The mapping that an event is for, or NULL. */
 static const CdcMapping *
 mapping_of(const CdcPasses *passes, const CdcEvent *event)
@@ -147,16 +157,6 @@ write_skipped(CdcPasses *passes, const CdcEvent *event)
 	cdc_deadletter_write(&letter);
 }
 
-/* Is a record of any partition to be skipped? */
-static bool
-skip_is_armed(const CdcPipeline *pipeline)
-{
-	for (int p = 0; p < pipeline->nparts; p++)
-		if (pipeline->parts[p]->skip_offset >= 0)
-			return true;
-	return false;
-}
-
 /* cdc_policy_begin: see policy.h. */
 void
 cdc_policy_begin(CdcPasses *passes)
@@ -168,7 +168,7 @@ cdc_policy_begin(CdcPasses *passes)
 	if (pipeline->letters == NULL)
 		pipeline->letters = cdc_letter_keys_load(pipeline->context,
 												 pipeline->subscription->name);
-	if (!cdc_policy_has_letters(pipeline) && !skip_is_armed(pipeline))
+	if (!cdc_policy_has_letters(pipeline) && !cdc_policy_has_skips(pipeline))
 		return;
 	for (int i = 0; i < passes->nevents; i++)
 	{

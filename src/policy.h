@@ -88,5 +88,7 @@ cdc_policy_passed(const CdcPasses *passes, int event)
 
 /* May a batch have to do with open dead letters?  True until they were read. */
 extern bool cdc_policy_has_letters(const CdcPipeline *pipeline);
+/* Is a record of any partition to be skipped (skip_record)? */
+extern bool cdc_policy_has_skips(const CdcPipeline *pipeline);
 
 #endif							/* CDC_POLICY_H */

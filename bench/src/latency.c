@@ -30,7 +30,10 @@
 
 #define POLL_NS 500000
 
-/* The last visible row after one that is: looked for in steps that double, then between the last two. */
+/*
+ * The last visible row after one that is: looked for in steps that double,
+ * then between the last two.
+ */
 static const char search[] =
 "CREATE FUNCTION pg_temp.last_visible(seen bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$\n"
 "DECLARE\n"
