@@ -53,7 +53,7 @@ class Plan:
         while self.steps:
             affordable = self.affordable()
             step = self.steps.pop(0)
-            if step.repetition > max(affordable, 0):
+            if step.repetition > affordable:
                 self.dropped += 1
                 continue
             text = self.perform(step)
