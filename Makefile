@@ -26,7 +26,7 @@ OBJS = \
 	src/native.o src/apply_upsert.o src/apply_append.o \
 	src/apply.o \
 	src/hold.o src/gate.o src/policy.o src/settle.o src/attempt.o src/pipeline.o \
-	src/consumer.o src/consumer_pull.o src/consumer_anchor.o src/consumer_lost.o src/consumer_topics.o \
+	src/consumer.o src/consumer_pull.o src/consumer_anchor.o src/consumer_lost.o src/consumer_stalled.o src/consumer_topics.o \
 	src/consumer_status.o src/consumer_group.o src/publisher.o src/retry.o src/launcher.o src/scan.o \
 	src/wait.o src/wait_check.o src/oneshot.o src/oneshot_jobs.o src/oneshot_peek.o src/oneshot_sql.o \
 	src/server.o src/sqlfuncs_subscription.o src/sqlfuncs_mapping.o src/sqlfuncs_position.o \

@@ -230,6 +230,8 @@ cdc_consumer_open(int64 subid, int worker_no, int nworkers,
 	consumer->nworkers = nworkers;
 	consumer->gathered = nworkers > 1 && cdc_slot_gathered();
 	consumer->gathered_at = GetCurrentTimestamp();
+	consumer->abandoned_at = old ? old->abandoned_at : 0;
+	consumer->patience = old ? old->patience : 0;
 	PG_TRY();
 	{
 		found = load(consumer, subid, even_disabled, &config);
@@ -500,6 +502,7 @@ cdc_consumer_clock_back(CdcConsumer *consumer, TimestampTz now)
 
 		part->gone_since = Min(part->gone_since, now);
 		part->waits_since = Min(part->waits_since, now);
+		part->silent_since = Min(part->silent_since, now);
 		if (part->loss)
 			part->loss->not_before = Min(part->loss->not_before, now);
 	}

@@ -104,6 +104,9 @@ typedef struct CdcConsumer
 	CdcKafkaStatus status;
 	CdcGroup	group;
 	bool		received;		/* records came in this turn */
+	bool		emptied;		/* the client held no more at the last pull */
+	TimestampTz abandoned_at;	/* the last client of which nothing came; 0: none */
+	int			patience;		/* with the next one, in ms; 0: none was abandoned */
 	bool		active;			/* records came since ends were asked for */
 } CdcConsumer;
 
@@ -202,6 +205,19 @@ extern void cdc_consumer_lose_topic(CdcConsumer *consumer, CdcPartition *part,
 									const char *message);
 /* Stops, resets or tries again the partitions that have come so far. */
 extern void cdc_consumer_settle_losses(CdcConsumer *consumer);
+
+/* --- consumer_stalled.c --- */
+
+/*
+ * A partition of which nothing came for long although the broker has more;
+ * NULL: none.  Once a turn, after the pull.
+ */
+extern const CdcPartition *cdc_consumer_stalled(CdcConsumer *consumer);
+/*
+ * Closes the client for that partition's sake, and says so in the log; the
+ * consumer has none until it is opened anew.
+ */
+extern void cdc_consumer_abandon(CdcConsumer *consumer, const CdcPartition *part);
 
 /* --- consumer_anchor.c --- */
 

@@ -23,6 +23,8 @@ handle_event(CdcConsumer *consumer, const CdcKafkaEvent *event)
 	CdcPartition *part = event->part >= 0 && event->part < pipeline->nparts ?
 		pipeline->parts[event->part] : NULL;
 
+	if (part)
+		part->heard = true;
 	switch (event->type)
 	{
 		case CDC_KAFKA_EOF:
@@ -69,6 +71,7 @@ want_record(void *arg, CdcRecord *record)
 	CdcPartition *part = consumer->pipeline->parts[record->part];
 
 	record->topic = part->topic;
+	part->heard = true;
 	if (part->check != CDC_CHECK_NONE &&
 		!cdc_consumer_check_record(consumer, part, record))
 		return false;
@@ -104,6 +107,7 @@ cdc_consumer_pull(CdcConsumer *consumer)
 	 * Half a batch, read while the last one was applied, is worth a
 	 * transaction: to take more holds up the thread, which would read on.
 	 */
+	consumer->emptied = false;
 	if (cdc_pipeline_full(pipeline, 2))
 		return;
 	while (!cdc_pipeline_full(pipeline, 1))
@@ -119,7 +123,10 @@ cdc_consumer_pull(CdcConsumer *consumer)
 				continue;
 		}
 		if (type == CDC_KAFKA_NONE)
+		{
+			consumer->emptied = true;
 			break;
+		}
 		if (type == CDC_KAFKA_RECORD)
 		{
 			if (!want_record(consumer, &event.record))

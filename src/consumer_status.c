@@ -88,7 +88,8 @@ waits_for_transaction(CdcConsumer *consumer, const CdcPartition *part,
 
 	/* what came since the end was read waits for something else */
 	if (part->eof_offset < 0 || part->next_offset != part->eof_offset ||
-		part->read_offset != part->eof_offset || high <= part->next_offset)
+		part->read_offset != part->eof_offset || high <= part->next_offset ||
+		part->end_offset > part->next_offset)
 	{
 		standstill->since = 0;
 		return false;

@@ -89,6 +89,19 @@ ask_starts(CdcConsumer *consumer, const CdcTopicState *topic,
 }
 
 /*
+ * A partition begins where its log does, and the log has lost its beginning:
+ * rows that were not changed since will be missing.
+ */
+static void
+note_shortened(const CdcConsumer *consumer, const CdcTopicPartition *low)
+{
+	ereport(LOG,
+			(errmsg("subscription \"%s\" begins partition %d of topic \"%s\" at offset " INT64_FORMAT ": its log holds nothing before",
+					consumer->subscription->name, low->partition, low->topic, low->offset),
+			 errhint("Rows that no later record tells of are missing unless the table has them already: take a new snapshot, and keep topics for longer or compacted.")));
+}
+
+/*
  * Makes positions for partitions of a topic that have none, in the
  * transaction at hand.  Every worker does so for all partitions, whoever
  * consumes them: the first one to lock the mapping decides.
@@ -101,13 +114,16 @@ create_positions(CdcConsumer *consumer, CdcTopicState *topic,
 	const char *name = consumer->subscription->name;
 	bool		later = cdc_position_meet_topic(name, topic->topic) ||
 		has_position(positions, npositions, topic->topic, -1);
+	bool		all = later || pg_strcasecmp(consumer->subscription->start_position, "earliest") == 0;
 
 	topic->met = true;
 	for (int i = 0; i < topic->npartitions; i++)
-		if (!has_position(positions, npositions, topic->topic, i))
+		if (!has_position(positions, npositions, topic->topic, i) &&
 			cdc_position_create(name, topic->topic, i,
 								later ? low[i].offset : start[i].offset,
-								consumer->pipeline->cluster_id);
+								consumer->pipeline->cluster_id) &&
+			all && low[i].offset > 0)
+			note_shortened(consumer, &low[i]);
 }
 
 /* Claims a partition, if it is ours, and adds it. */

@@ -107,6 +107,8 @@ extern void cdc_kafka_close(CdcKafka *kafka);
  * until cdc_kafka_poll has returned CDC_KAFKA_NONE.  Never read it.
  */
 extern int	cdc_kafka_wakeup_fd(CdcKafka *kafka);
+/* How long a broker's answer may take, in ms; then its connection is closed. */
+extern int	cdc_kafka_answer_ms(CdcKafka *kafka);
 
 /* Adds partitions to the assignment, each at its explicit offset. */
 extern void cdc_kafka_add(CdcKafka *kafka, const CdcTopicPartition *parts, int n);

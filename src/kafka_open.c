@@ -305,3 +305,15 @@ cdc_kafka_wakeup_fd(CdcKafka *kafka)
 {
 	return kafka->fd;
 }
+
+int
+cdc_kafka_answer_ms(CdcKafka *kafka)
+{
+	char		value[16];
+	size_t		size = sizeof(value);
+
+	if (rd_kafka_conf_get(rd_kafka_conf(kafka->rk), "socket.timeout.ms", value,
+						  &size) != RD_KAFKA_CONF_OK)
+		return 0;				/* never: every release knows it */
+	return atoi(value);
+}

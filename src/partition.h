@@ -89,6 +89,8 @@ typedef struct CdcPartition
 	int64		last_ts_ms;		/* time of the last applied record; -1 */
 	int64		progress;		/* pipeline's progress when it last moved on */
 	bool		assigned;		/* the source delivers it, worker.c */
+	bool		heard;			/* something came of it since the last look */
+	TimestampTz silent_since;	/* nothing came though more is there; 0 */
 	int64		skip_offset;	/* armed by skip_record; -1: none */
 	CdcLastPlace *last_places;	/* by mapping, in the pipeline's context; NULL:
 								 * none known yet */

@@ -192,18 +192,20 @@ cdc_position_new_generation(void)
  * cdc_position_create: see position.h.  A row that is there stays; nothing
  * is made for a subscription that has gone.
  */
-void
+bool
 cdc_position_create(const char *subscription, const char *topic,
 					int32 partition, int64 next_offset,
 					const char *cluster_id)
 {
 	Datum		values[5];
+	bool		made;
 
 	name_partition(values, subscription, topic, partition);
 	values[3] = Int64GetDatum(next_offset);
 	values[4] = cluster_id ? CStringGetTextDatum(cluster_id) : (Datum) 0;
-	run(&create, values, cluster_id ? NULL : "    n");
+	made = run(&create, values, cluster_id ? NULL : "    n") == 1;
 	SPI_finish();
+	return made;
 }
 
 /* cdc_position_claim: see position.h.  ERROR 40001 where there is no row. */

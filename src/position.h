@@ -28,8 +28,8 @@ typedef struct CdcPosition
 extern int	cdc_position_load(const char *subscription, CdcPosition **positions);
 /* A number that no other run of a worker has. */
 extern int64 cdc_position_new_generation(void);
-/* Adds the position of a partition met for the first time. */
-extern void cdc_position_create(const char *subscription, const char *topic,
+/* Adds the position of a partition met for the first time; false: it has one. */
+extern bool cdc_position_create(const char *subscription, const char *topic,
 								int32 partition, int64 next_offset,
 								const char *cluster_id);
 /*

@@ -109,7 +109,7 @@ partition_of(CdcPipeline *pipeline, const char *topic, int32 partition,
 		const char *name = pipeline->subscription->name;
 		CdcPosition position;
 
-		cdc_position_create(name, topic, partition, Max(offset, 0), NULL);
+		(void) cdc_position_create(name, topic, partition, Max(offset, 0), NULL);
 		cdc_position_claim(name, topic, partition, 0, &position);
 		part = cdc_pipeline_add_partition(pipeline, topic, partition,
 										  position.next_offset);

@@ -457,6 +457,7 @@ static void
 turn(Worker *worker)
 {
 	CdcConsumer *consumer = worker->consumer;
+	const CdcPartition *stalled;
 	CdcStep		step = CDC_STEP_IDLE;
 	bool		due;
 
@@ -506,6 +507,12 @@ turn(Worker *worker)
 	cdc_consumer_publish_group(consumer);
 	cdc_publisher_turn(&worker->publisher, consumer);
 	worker->busy = step == CDC_STEP_DONE;
+	stalled = cdc_consumer_stalled(consumer);
+	if (stalled)
+	{
+		cdc_consumer_abandon(consumer, stalled);
+		open_consumer(worker);
+	}
 }
 
 /* Session of a worker: signals, connection, settings. */

@@ -109,6 +109,17 @@ foreach my $name (qw(stops goes_on))
 	is($node->safe_psql('postgres', "SELECT count(*) FILTER (WHERE id < 20), count(*) FILTER (WHERE id > 20) FROM short_$name"), '10|3', "$name: of the topic made anew, too");
 }
 
+# --- a subscription that comes when the beginning has gone
+my $lines = -s $node->logfile;
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE items_late (id int PRIMARY KEY, v text);
+SELECT cdc_sink.create_subscription('late', 'kafka');
+SELECT cdc_sink.add_mapping('late', 'items', 'items_late');
+SQL
+ok_caught_up($node, 'late', 'a new subscription takes what is there');
+my @shortened = slurp_file($node->logfile, $lines) =~ /(subscription "late" begins partition \d of topic "items" at offset \d+: its log holds nothing before)/g;
+is(join(', ', @shortened), "subscription \"late\" begins partition 0 of topic \"items\" at offset $low{goes_on}: its log holds nothing before", 'and the log says what is missing');
+
 $node->stop('fast');
 unlike(slurp_file($node->logfile), qr/apply worker ERROR/, 'no worker fell');
 ok_no_crash($node);
