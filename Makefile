@@ -9,7 +9,7 @@ PGFILEDESC = "cdc_sink - Kafka consumer for Debezium topics inside PostgreSQL"
 OBJS = \
 	src/guc.o src/debug_fail.o src/brokers.o src/properties.o src/errors.o src/source_settings.o \
 	src/json.o \
-	src/options.o src/shmem.o src/report.o src/batch.o src/order.o src/anchor.o \
+	src/options.o src/shmem.o src/report.o src/batch.o src/value.o src/order.o src/anchor.o \
 	src/convert_text.o src/convert_codec.o src/convert_calendar.o \
 	src/notify.o src/launch_check.o src/launch_process.o src/kafka_conf.o src/kafka_open.o \
 	src/kafka.o src/kafka_assign.o src/kafka_ask.o src/kafka_commit.o src/kafka_produce.o src/kafka_trouble.o \

@@ -16,15 +16,21 @@
 
 #include "anchor.h"
 
-/* Of the length (-1: a Kafka null), in network order, and the bytes. */
+/*
+ * Of the length (-1: a Kafka null), in network order, and the bytes, which
+ * follow those of start.
+ */
 static uint32
-fingerprint(CdcBytes bytes)
+fingerprint(CdcBytes start, CdcBytes bytes)
 {
-	uint32		length = pg_hton32(bytes.data == NULL ? PG_UINT32_MAX : (uint32) bytes.len);
+	uint32		length = pg_hton32(bytes.data == NULL ? PG_UINT32_MAX :
+								   (uint32) (start.len + bytes.len));
 	pg_crc32c	crc;
 
 	INIT_CRC32C(crc);
 	COMP_CRC32C(crc, &length, sizeof(length));
+	if (start.data != NULL)
+		COMP_CRC32C(crc, start.data, start.len);
 	if (bytes.data != NULL)
 		COMP_CRC32C(crc, bytes.data, bytes.len);
 	FIN_CRC32C(crc);
@@ -35,9 +41,11 @@ fingerprint(CdcBytes bytes)
 void
 cdc_anchor_make(CdcAnchor *anchor, const CdcRecord *record)
 {
+	const CdcBytes none = {NULL, 0};
+
 	anchor->offset = record->offset;
-	anchor->hash = (int64) ((uint64) fingerprint(record->key) << 32 |
-							fingerprint(record->value));
+	anchor->hash = (int64) ((uint64) fingerprint(none, record->key) << 32 |
+							fingerprint(record->start, record->value));
 	anchor->ts_ms = record->ts_ms;
 }
 

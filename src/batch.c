@@ -158,6 +158,7 @@ cdc_arena_rewind(CdcArena *arena, CdcArenaMark mark)
 {
 	if (arena->current == mark.chunk)
 		arena->next = mark.next;
+	arena->nstarts = 0;
 }
 
 void
@@ -186,6 +187,7 @@ cdc_arena_reset(CdcArena *arena)
 
 	if (kept == NULL)
 		return;
+	arena->nstarts = 0;
 	chunk = kept->previous;
 	while (chunk != NULL)
 	{

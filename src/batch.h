@@ -16,12 +16,24 @@
 
 typedef struct CdcArenaChunk CdcArenaChunk;
 
+/* beginnings that an arena remembers */
+#define CDC_ARENA_STARTS	4
+
+/* A text in the arena with which values begin. */
+typedef struct CdcArenaStart
+{
+	const char *data;
+	size_t		len;
+} CdcArenaStart;
+
 typedef struct CdcArena
 {
 	CdcArenaChunk *current;		/* chunk in use; earlier ones hang on it */
 	char	   *next;			/* next free byte of the current chunk */
 	char	   *end;			/* end of the current chunk */
 	size_t		total;			/* bytes of all chunks, for the memory bound */
+	int			nstarts;		/* value.c */
+	CdcArenaStart starts[CDC_ARENA_STARTS]; /* last used first */
 } CdcArena;
 
 /*

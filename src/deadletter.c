@@ -98,18 +98,20 @@ static CdcStatement read_keys = {
  * What a letter says
  * ------------------------------------------------------------------------ */
 
-/* Bytes as bytea; *isnull where they are a Kafka null. */
+/* Bytes, behind those of start, as bytea; *isnull where they are a Kafka null. */
 static Datum
-bytes_datum(const CdcBytes *bytes, bool *isnull)
+bytes_datum(CdcBytes start, CdcBytes bytes, bool *isnull)
 {
 	bytea	   *value;
 
-	*isnull = bytes->data == NULL;
+	*isnull = bytes.data == NULL;
 	if (*isnull)
 		return (Datum) 0;
-	value = palloc(VARHDRSZ + bytes->len);
-	SET_VARSIZE(value, VARHDRSZ + bytes->len);
-	memcpy(VARDATA(value), bytes->data, bytes->len);
+	value = palloc(VARHDRSZ + start.len + bytes.len);
+	SET_VARSIZE(value, VARHDRSZ + start.len + bytes.len);
+	if (start.len > 0)
+		memcpy(VARDATA(value), start.data, start.len);
+	memcpy(VARDATA(value) + start.len, bytes.data, bytes.len);
 	return PointerGetDatum(value);
 }
 
@@ -327,8 +329,8 @@ cdc_deadletter_write(const CdcDeadLetter *letter)
 
 	name_place(values, letter->subscription, record);
 	values[4] = time_datum(record->ts_ms, &isnull[4]);
-	values[5] = bytes_datum(&record->key, &isnull[5]);
-	values[6] = bytes_datum(&record->value, &isnull[6]);
+	values[5] = bytes_datum((CdcBytes) {NULL, 0}, record->key, &isnull[5]);
+	values[6] = bytes_datum(record->start, record->value, &isnull[6]);
 	values[7] = headers_datum(record);
 	isnull[8] = mapping == NULL || !OidIsValid(mapping->relid);
 	values[8] = ObjectIdGetDatum(isnull[8] ? InvalidOid : mapping->relid);
@@ -360,7 +362,7 @@ run_for_key(CdcStatement *statement, const char *subscription,
 	bool		isnull;
 
 	name_place(values, subscription, record);
-	values[4] = bytes_datum(&record->key, &isnull);
+	values[4] = bytes_datum((CdcBytes) {NULL, 0}, record->key, &isnull);
 	if (!isnull)
 		run(statement, values, NULL);
 }

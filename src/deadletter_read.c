@@ -155,6 +155,7 @@ cdc_deadletter_read(HeapTuple tuple, TupleDesc desc, int column,
 	record->ts_ms = isnull ? -1 :
 		(DatumGetTimestampTz(value) - time_t_to_timestamptz(0)) / 1000;
 	record->key = column_bytes(tuple, desc, column + 1, arena);
+	memset(&record->start, 0, sizeof(record->start));
 	record->value = column_bytes(tuple, desc, column + 2, arena);
 	record->nheaders = 0;
 	record->headers = NULL;

@@ -225,10 +225,9 @@ read_value(CdcDecodeState *state, CdcArena *arena, CdcEvent *event)
 	CdcDocument document;
 
 	event->kind = CDC_KIND_CHANGE;
-	if (is_framed(&record->value))
+	if (record->start.data == NULL && is_framed(&record->value))
 		return fail_framed(event, arena, "record value");
-	if (!cdc_decode_read(state, arena, &record->value, record->part * 2,
-						 &document))
+	if (!cdc_decode_read_value(state, arena, record, &document))
 		return false;
 	if (document.problem != NULL)
 		return cdc_decode_fail_document(event, arena, "record value", &document);

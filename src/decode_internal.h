@@ -56,6 +56,9 @@ extern bool cdc_decode_parse(CdcDecodeState *state, CdcArena *arena,
 extern bool cdc_decode_read(CdcDecodeState *state, CdcArena *arena,
 							const CdcBytes *bytes, int slot,
 							CdcDocument *document);
+extern bool cdc_decode_read_value(CdcDecodeState *state, CdcArena *arena,
+								  const CdcRecord *record,
+								  CdcDocument *document);
 extern const CdcJsonNode *cdc_decode_unwrap(const CdcJsonNode *root,
 											const CdcJsonNode **schema);
 extern const CdcJsonNode *cdc_decode_keep(CdcArena *arena,

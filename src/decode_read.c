@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "decode_internal.h"
+#include "value.h"
 
 /* nodes to begin with, and how many are kept from one record to the next */
 #define FIRST_NODES		1024
@@ -120,17 +121,15 @@ find_prefix(const char *text, const CdcJsonNode *root,
  * whole text is read then.
  */
 static bool
-read_rest(CdcDecodeState *state, CdcArena *arena, const CdcBytes *bytes,
+read_rest(CdcDecodeState *state, CdcArena *arena, const char *rest, size_t len,
 		  const CdcSchemaEntry *entry, CdcDocument *document, bool *done)
 {
-	size_t		skip = entry->prefix_len;
 	CdcJsonOutput out;
 	CdcJsonResult result;
 
-	if (bytes->data[bytes->len - 1] != '}')
+	if (len == 0 || rest[len - 1] != '}')
 		return true;
-	if (!cdc_decode_parse(state, arena, bytes->data + skip,
-						  bytes->len - skip - 1, &out, &result))
+	if (!cdc_decode_parse(state, arena, rest, len - 1, &out, &result))
 		return false;
 	if (result == CDC_JSON_OK)
 	{
@@ -160,10 +159,11 @@ not_json(CdcArena *arena, const CdcJsonOutput *out, CdcDocument *document)
 }
 
 /*
- * Reads a key or value that is not a Kafka null.  slot tells apart the
- * partitions, and key and value, for the cache of schemas.  Returns false
- * when memory ran out; document->problem is set where it is not readable.
- * The payload stands in state->nodes until the next text is parsed.
+ * Reads a key, or a value that stands together, which is no Kafka null.  slot
+ * tells apart the partitions, and key and value, for the cache of schemas.
+ * Returns false when memory ran out; document->problem is set where it is
+ * not readable.  The payload stands in state->nodes until the next text is
+ * parsed.
  */
 bool
 cdc_decode_read(CdcDecodeState *state, CdcArena *arena, const CdcBytes *bytes,
@@ -179,7 +179,8 @@ cdc_decode_read(CdcDecodeState *state, CdcArena *arena, const CdcBytes *bytes,
 	memset(document, 0, sizeof(*document));
 	entry = cdc_schemas_recent(state->schemas, slot, bytes->data, bytes->len);
 	if (entry != NULL &&
-		!read_rest(state, arena, bytes, entry, document, &done))
+		!read_rest(state, arena, bytes->data + entry->prefix_len,
+				   bytes->len - entry->prefix_len, entry, document, &done))
 		return false;
 	if (done)
 		return true;
@@ -199,6 +200,34 @@ cdc_decode_read(CdcDecodeState *state, CdcArena *arena, const CdcBytes *bytes,
 	return cdc_schemas_find(state->schemas, arena, slot, bytes->data,
 							find_prefix(bytes->data, out.nodes, payload),
 							schema, &document->schema, &document->problem);
+}
+
+/*
+ * Reads the value of a record as cdc_decode_read does.  One whose beginning
+ * stands elsewhere, and is not what stands before a payload, is joined.
+ */
+bool
+cdc_decode_read_value(CdcDecodeState *state, CdcArena *arena,
+					  const CdcRecord *record, CdcDocument *document)
+{
+	const CdcBytes *start = &record->start;
+	int			slot = record->part * 2;
+	const CdcSchemaEntry *entry;
+	CdcBytes	whole;
+	bool		done = false;
+
+	if (start->data == NULL)
+		return cdc_decode_read(state, arena, &record->value, slot, document);
+	memset(document, 0, sizeof(*document));
+	entry = cdc_schemas_recent(state->schemas, slot, start->data, start->len);
+	if (entry != NULL && entry->prefix_len == (size_t) start->len &&
+		!read_rest(state, arena, record->value.data, record->value.len, entry,
+				   document, &done))
+		return false;
+	if (done)
+		return true;
+	return cdc_value_join(arena, record, &whole) &&
+		cdc_decode_read(state, arena, &whole, slot, document);
 }
 
 /* Copies a subtree out of state->nodes into the arena.  NULL: no memory. */

@@ -106,7 +106,7 @@ cdc_schemas_recent(CdcSchemaCache *cache, int slot, const char *text,
 	{
 		CdcSchemaEntry *entry = recent[i];
 
-		if (entry->prefix_len < len &&
+		if (entry->prefix_len <= len &&
 			memcmp(entry->prefix, text, entry->prefix_len) == 0)
 		{
 			if (i > 0)

@@ -36,7 +36,9 @@ typedef struct CdcRecord
 	int64		offset;
 	int64		ts_ms;			/* record time, ms since 1970; -1: none */
 	CdcBytes	key;
-	CdcBytes	value;
+	CdcBytes	start;			/* beginning of the value that others have, too,
+								 * data NULL: none; value.h */
+	CdcBytes	value;			/* all of it, or what follows start */
 	int32		nheaders;
 	CdcHeader  *headers;
 } CdcRecord;

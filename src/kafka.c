@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 
 #include "kafka_internal.h"
+#include "value.h"
 
 void
 cdc_kafka_release_event(CdcKafka *kafka)
@@ -156,7 +157,7 @@ copy_message(CdcKafka *kafka, Partition *partition, CdcArena *arena,
 	record->offset = message->offset;
 	record->ts_ms = rd_kafka_message_timestamp(message, &type);
 	if (!copy_bytes(arena, &record->key, message->key, message->key_len) ||
-		!copy_bytes(arena, &record->value, message->payload, message->len) ||
+		!cdc_value_copy(arena, record, message->payload, message->len) ||
 		!copy_headers(arena, record, message))
 		return false;
 	partition->expected = message->offset + 1;

@@ -22,6 +22,7 @@
 #include "errors.h"
 #include "kafka.h"
 #include "oneshot_internal.h"
+#include "value.h"
 
 /* gives up waiting for records after this time without any */
 #define SILENCE_TIMEOUT_MS	5000
@@ -256,10 +257,12 @@ static void
 emit_record(CdcDecodeState *decode, CdcArena *arena, const CdcRecord *record)
 {
 	CdcEvent	event = {0};
+	CdcBytes	value;
 	const char *problem = NULL;
 	const char *values[10] = {0};
 
-	if (!cdc_decoder_debezium.decode(decode, record, arena, &event))
+	if (!cdc_decoder_debezium.decode(decode, record, arena, &event) ||
+		!cdc_value_join(arena, record, &value))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
@@ -268,7 +271,7 @@ emit_record(CdcDecodeState *decode, CdcArena *arena, const CdcRecord *record)
 	values[2] = cdc_record_time_text(record->ts_ms);
 	values[3] = headers_text(record);
 	values[4] = bytes_text(&record->key, "key", &problem);
-	values[5] = bytes_text(&record->value, "value", &problem);
+	values[5] = bytes_text(&value, "value", &problem);
 	if (event.error == NULL)
 	{
 		values[6] = kind_text(event.kind);

@@ -10,14 +10,22 @@
 #include "postgres.h"
 
 #include "partition.h"
+#include "value.h"
 
 /* an arena below this is left as it is */
 #define COMPACT_BYTES	(4 * 1024 * 1024)
 
-/*
- * Copies bytes into the partition's arena.  ERROR 53200 when malloc fails,
- * which is transient: the queue is as before.
- */
+/* ERROR 53200, which is transient: the queue is as before. */
+static void
+fail_no_memory(const CdcPartition *part)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("out of memory while holding back a record of topic \"%s\"",
+					part->topic)));
+}
+
+/* Copies bytes into the partition's arena; ERROR 53200 when malloc fails. */
 static CdcBytes
 copy_bytes(CdcPartition *part, CdcBytes bytes)
 {
@@ -28,10 +36,7 @@ copy_bytes(CdcPartition *part, CdcBytes bytes)
 	copy.data = cdc_arena_copy(&part->arena, bytes.data, bytes.len);
 	copy.len = bytes.len;
 	if (copy.data == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory while holding back a record of topic \"%s\"",
-						part->topic)));
+		fail_no_memory(part);
 	return copy;
 }
 
@@ -45,10 +50,7 @@ copy_headers(CdcPartition *part, const CdcHeader *headers, int n)
 		return NULL;
 	copy = cdc_arena_alloc(&part->arena, n * sizeof(CdcHeader));
 	if (copy == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory while holding back a record of topic \"%s\"",
-						part->topic)));
+		fail_no_memory(part);
 	for (int i = 0; i < n; i++)
 	{
 		CdcBytes	name = {headers[i].name, (int32) strlen(headers[i].name)};
@@ -57,6 +59,23 @@ copy_headers(CdcPartition *part, const CdcHeader *headers, int n)
 		copy[i].value = copy_bytes(part, headers[i].value);
 	}
 	return copy;
+}
+
+/*
+ * Copies all of a record into the partition's arena: its value whole, as the
+ * start stays with the batch.  As copy_bytes.
+ */
+static void
+copy_record(CdcPartition *part, CdcRecord *record)
+{
+	CdcBytes	value;
+
+	record->key = copy_bytes(part, record->key);
+	if (!cdc_value_join(&part->arena, record, &value))
+		fail_no_memory(part);
+	memset(&record->start, 0, sizeof(record->start));
+	record->value = value;
+	record->headers = copy_headers(part, record->headers, record->nheaders);
 }
 
 /* What copy_bytes takes for so many bytes. */
@@ -93,16 +112,11 @@ cdc_partition_hold_record(CdcPartition *part, const CdcRecord *record)
 		CdcRecord  *queue = realloc(part->queue, n * sizeof(CdcRecord));
 
 		if (queue == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("out of memory while holding back a record of topic \"%s\"",
-							part->topic)));
+			fail_no_memory(part);
 		part->queue = queue;
 		part->maxqueue = n;
 	}
-	copy.key = copy_bytes(part, record->key);
-	copy.value = copy_bytes(part, record->value);
-	copy.headers = copy_headers(part, record->headers, record->nheaders);
+	copy_record(part, &copy);
 	part->queue[part->nqueue++] = copy;
 	part->queue_bytes += record_cost(&copy);
 }
@@ -120,13 +134,7 @@ compact(CdcPartition *part)
 		return;
 	memset(&part->arena, 0, sizeof(part->arena));
 	for (int i = 0; i < part->nqueue; i++)
-	{
-		CdcRecord  *record = &part->queue[i];
-
-		record->key = copy_bytes(part, record->key);
-		record->value = copy_bytes(part, record->value);
-		record->headers = copy_headers(part, record->headers, record->nheaders);
-	}
+		copy_record(part, &part->queue[i]);
 	cdc_arena_free(&old);
 }
 

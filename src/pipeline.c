@@ -18,6 +18,7 @@
 #include "guc.h"
 #include "pipeline_internal.h"
 #include "policy.h"
+#include "value.h"
 
 /* what each queue of held records may take: two chunks of its arena */
 #define LEAST_ROOM	(2 * 1024 * 1024)
@@ -159,7 +160,7 @@ take_record(CdcPipeline *pipeline, const CdcRecord *record)
 		pipeline->maxfresh = n;
 	}
 	pipeline->fresh[pipeline->nfresh++] = *record;
-	pipeline->fresh_bytes += record->key.len + record->value.len;
+	pipeline->fresh_bytes += record->key.len + cdc_value_len(record);
 	pipeline->fresh_cost += cdc_record_cost(record);
 	if (pipeline->fresh_since == 0)
 		pipeline->fresh_since = GetCurrentTimestamp();

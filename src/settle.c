@@ -16,6 +16,7 @@
 #include "attempt_internal.h"
 #include "moved.h"
 #include "shmem.h"
+#include "value.h"
 
 /* a partition that stops again and again is logged so often */
 #define LOG_MS 60000
@@ -187,7 +188,7 @@ cdc_attempt_settle(CdcAttempt *attempt)
 		if (cdc_attempt_stays(attempt, i))
 			continue;
 		pipeline->nrecords++;
-		pipeline->nbytes += record->key.len + record->value.len;
+		pipeline->nbytes += record->key.len + cdc_value_len(record);
 		pipeline->parts[record->part]->last_ts_ms = record->ts_ms;
 	}
 	cdc_gate_note_places(pipeline, attempt->records, attempt->nrecords,

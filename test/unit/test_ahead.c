@@ -12,6 +12,7 @@
 #include <glob.h>
 
 #include "ahead.h"
+#include "value.h"
 
 /* more than are ever decoded ahead in one batch */
 #define MOST	20000
@@ -138,18 +139,13 @@ static bool
 read_log(void *arg, CdcArena *arena, CdcRecord *record)
 {
 	Log		   *log = arg;
-	char	   *copy;
+	const CdcBytes *value = &records[log->next].value;
 
 	if (log->next == log->end)
 		return false;
 	*record = records[log->next];
-	if (record->value.data != NULL)
-	{
-		copy = cdc_arena_copy(arena, record->value.data, record->value.len);
-		if (copy == NULL)
-			return false;
-		record->value.data = copy;
-	}
+	if (!cdc_value_copy(arena, record, value->data, value->len))
+		return false;
 	log->next++;
 	return true;
 }

@@ -12,8 +12,12 @@
 
 #include <glob.h>
 
+#include "value.h"
+
 /* Why an event is not as expected; empty: it is. */
 static char why[1024];
+/* values that a batch held without their beginning */
+static int	ncut;
 
 static void
 note(const char *what, long long got, long long expected)
@@ -127,38 +131,55 @@ set_settings(CdcSourceSettings *settings, const CdcJsonNode *object)
 
 /*
  * Decodes the stream twice with one state: the second time every schema is
- * known and skipped.
+ * known and skipped.  As a batch holds them: values whose beginning is that
+ * of another one are cut.
  */
 static void
-test_stream(const char *path)
+test_stream(const char *path, bool in_batch)
 {
 	Stream		stream = unit_read_stream(path);
 	CdcSourceSettings settings;
 	CdcDecodeState *state;
 	static CdcArena arena;
+	static CdcArena batch;
 	int			bad = 0;
+	int			cut = 0;
 
 	set_settings(&settings, stream.settings);
 	state = cdc_decoder_debezium.open(&settings);
 	for (int i = 0; i < stream.nrecords * 2; i++)
 	{
-		CdcRecord  *record = &stream.records[i % stream.nrecords];
+		CdcRecord	record = stream.records[i % stream.nrecords];
 		CdcEvent	event;
 
-		if (!cdc_decoder_debezium.decode(state, record, &arena, &event))
+		if (in_batch && !cdc_value_copy(&batch, &record, record.value.data,
+										record.value.len))
+			abort();
+		cut += record.start.data != NULL;
+		if (!cdc_decoder_debezium.decode(state, &record, &arena, &event))
 			abort();
 		compare(&event, stream.expect[i % stream.nrecords]);
 		if (why[0] != '\0')
 		{
-			fprintf(stdout, "# %s offset %lld:%s\n", record->topic,
-					(long long) record->offset, why);
+			fprintf(stdout, "# %s offset %lld:%s\n", record.topic,
+					(long long) record.offset, why);
 			bad++;
 		}
 	}
-	unit_ok(bad == 0 && stream.nrecords > 0, "%d records of %s",
-			stream.nrecords, strrchr(path, '/') + 1);
+	unit_ok(bad == 0 && stream.nrecords > 0, "%d records of %s%s",
+			stream.nrecords, strrchr(path, '/') + 1,
+			in_batch ? ", as a batch holds them" : "");
+	ncut += cut;
 	cdc_decoder_debezium.close(state);
 	cdc_arena_free(&arena);
+	cdc_arena_free(&batch);
+}
+
+static void
+test_both(const char *path)
+{
+	test_stream(path, false);
+	test_stream(path, true);
 }
 
 int
@@ -167,15 +188,16 @@ main(int argc, char **argv)
 	glob_t		found;
 
 	for (int i = 1; i < argc; i++)
-		test_stream(argv[i]);
+		test_both(argv[i]);
 	if (argc > 1)
 		return unit_done();
 	if (glob("../fixtures/decode/*.jsonl", 0, NULL, &found) == 0)
 	{
 		for (size_t i = 0; i < found.gl_pathc; i++)
-			test_stream(found.gl_pathv[i]);
+			test_both(found.gl_pathv[i]);
 	}
 	unit_ok(found.gl_pathc >= 31, "all streams are there");
+	unit_ok(ncut > 100, "%d values were cut", ncut);
 	globfree(&found);
 	return unit_done();
 }

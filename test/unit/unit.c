@@ -167,6 +167,7 @@ read_headers(CdcRecord *record, const CdcJsonNode *list)
 static void
 read_record(CdcRecord *record, const CdcJsonNode *line)
 {
+	memset(record, 0, sizeof(*record));
 	record->topic = read_text(cdc_json_member(line, "topic"));
 	record->partition = (int32) read_number(cdc_json_member(line, "partition"));
 	record->part = record->partition;

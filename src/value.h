@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * value.h
+ *		The value of a record, whose beginning may stand elsewhere.
+ *
+ * Floor 2.  Of values by Connect's JsonConverter with schemas nine tenths
+ * are the schema, the same in each.  An arena keeps it once, with the first
+ * value that has it; of the others only what follows is copied.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CDC_VALUE_H
+#define CDC_VALUE_H
+
+#include "batch.h"
+#include "event.h"
+
+/*
+ * Copies a value into the arena of its batch, as far as it is not there, and
+ * sets the record's start and value; data NULL is a Kafka null.  False where
+ * malloc failed.
+ */
+extern bool cdc_value_copy(CdcArena *arena, CdcRecord *record,
+						   const char *data, size_t len);
+/*
+ * Copies start and value into an arena as one text, with CDC_PADDING behind
+ * it; a Kafka null stays one.  False where malloc failed.
+ */
+extern bool cdc_value_join(CdcArena *arena, const CdcRecord *record,
+						   CdcBytes *whole);
+
+/* Bytes of the whole value; 0 for a Kafka null. */
+static inline int32
+cdc_value_len(const CdcRecord *record)
+{
+	return record->start.len + record->value.len;
+}
+
+#endif							/* CDC_VALUE_H */
