@@ -118,6 +118,8 @@ open_producer(int argc, char **argv)
 	kafka_set(conf, "bootstrap.servers", tool_option(argc, argv, "--brokers", NULL));
 	/* Kafka's own default, which the producer of a connector has */
 	kafka_set(conf, "linger.ms", "5");
+	/* larger ones are humongous objects to the broker's collector, which then never rests */
+	kafka_set(conf, "batch.size", "200000");
 	kafka_set(conf, "acks", "1");
 	kafka_set(conf, "queue.buffering.max.messages", "1000000");
 	rd_kafka_conf_set_dr_msg_cb(conf, delivered);
