@@ -13,6 +13,7 @@
  */
 #include "postgres_fe.h"
 
+#include <malloc.h>
 #include <time.h>
 
 #include "decode_api.h"
@@ -100,6 +101,9 @@ main(int argc, char **argv)
 	CdcDecodeState *state;
 	double		seconds = 0;
 
+	/* as a worker does (session.c): memory that a batch has freed is the next one's */
+	mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 48 * 1024 * 1024);
 	cdc_source_defaults(&settings);
 	state = cdc_decoder_debezium.open(&settings);
 	for (int64_t i = 0; i < total; i += GROUP)
