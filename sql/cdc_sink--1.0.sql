@@ -591,7 +591,7 @@ SELECT k.subscription,
 		 WHEN 'no_mapping' THEN 'Call add_mapping.'
 		 WHEN 'not_preloaded' THEN 'Set shared_preload_libraries = ''cdc_sink'' and restart the server.'
 		 WHEN 'server_disabled' THEN 'Set cdc_sink.enabled to on.'
-		 WHEN 'no_worker_slot' THEN 'Raise cdc_sink.max_workers if this stays.'
+		 WHEN 'no_worker_slot' THEN 'Raise cdc_sink.max_workers or max_worker_processes if this stays.'
 		 ELSE CASE WHEN k.visible THEN k.hint END
 	END AS hint,
 	k.state_since,

@@ -21,6 +21,7 @@
 #include <signal.h>
 
 #include "ahead.h"
+#include "value.h"
 
 /* records handed over at once: waking a thread costs as much as ten of them */
 #ifdef CDC_DEVELOPER
@@ -75,7 +76,8 @@ struct CdcAhead
 	Batch	   *next;
 	CdcAheadSource source;
 	CdcArena	raw;			/* bytes of the next batch */
-	int64		read_bytes;		/* what its records cost */
+	int64		read_bytes;		/* of its records */
+	int64		read_cost;
 
 	/* set by the worker at any time: it wants what was read, at once */
 	bool		enough;
@@ -137,13 +139,14 @@ read_lot(CdcAhead *ahead, Batch *batch)
 	int			hi = Min(lo + LOT_RECORDS, source->max_records);
 
 	while (batch->nrecords < hi && ahead->read_bytes < source->max_bytes &&
-		   !is_enough(ahead))
+		   ahead->read_cost < source->max_cost && !is_enough(ahead))
 	{
 		CdcRecord  *record = &batch->records[batch->nrecords];
 
 		if (!source->read(source->arg, &ahead->raw, record))
 			break;
-		ahead->read_bytes += cdc_record_cost(record);
+		ahead->read_bytes += record->key.len + cdc_value_len(record);
+		ahead->read_cost += cdc_record_cost(record);
 		batch->nrecords++;
 	}
 	batch->ready = batch->nrecords;
@@ -407,7 +410,7 @@ cdc_ahead_read(CdcAhead *ahead, const CdcAheadSource *source)
 		return;
 	ahead->source = *source;
 	ahead->source.max_records = Min(source->max_records, MAX_RECORDS);
-	ahead->read_bytes = 0;
+	ahead->read_bytes = ahead->read_cost = 0;
 	pthread_mutex_lock(&ahead->mutex);
 	ahead->reading = true;
 	pthread_cond_signal(&ahead->to_thread);

@@ -27,7 +27,8 @@ typedef struct CdcAheadSource
 	bool		(*read) (void *arg, CdcArena *arena, CdcRecord *record);
 	void	   *arg;
 	int			max_records;
-	int64		max_bytes;		/* as cdc_record_cost counts them */
+	int64		max_bytes;		/* of keys and values */
+	int64		max_cost;		/* as cdc_record_cost counts it */
 } CdcAheadSource;
 
 /* What a record costs in memory until it is applied, about. */

@@ -495,6 +495,7 @@ cdc_consumer_clock_back(CdcConsumer *consumer, TimestampTz now)
 	consumer->next_watch = Min(consumer->next_watch, now);
 	consumer->next_sweep_look = Min(consumer->next_sweep_look, now);
 	consumer->next_warning = Min(consumer->next_warning, now);
+	consumer->abandoned_at = Min(consumer->abandoned_at, now);
 	consumer->pipeline->fresh_since = Min(consumer->pipeline->fresh_since, now);
 	for (int i = 0; i < consumer->pipeline->nparts; i++)
 	{

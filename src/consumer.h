@@ -106,7 +106,7 @@ typedef struct CdcConsumer
 	bool		received;		/* records came in this turn */
 	bool		emptied;		/* the client held no more at the last pull */
 	TimestampTz abandoned_at;	/* the last client of which nothing came; 0: none */
-	int			patience;		/* with the next one, in ms; 0: none was abandoned */
+	int			patience;		/* with the next one, in ms */
 	bool		active;			/* records came since ends were asked for */
 } CdcConsumer;
 
@@ -210,7 +210,8 @@ extern void cdc_consumer_settle_losses(CdcConsumer *consumer);
 
 /*
  * A partition of which nothing came for long although the broker has more;
- * NULL: none.  Once a turn, after the pull.
+ * NULL: none.  Once a turn, right after the pull: what comes later is not
+ * known to it.
  */
 extern const CdcPartition *cdc_consumer_stalled(CdcConsumer *consumer);
 /*

@@ -10,11 +10,12 @@
  * consumer opens one.
  *
  * The one hard thing: silence has good reasons, too.  A partition counts as
- * silent only while its broker is not known to be in trouble, the last stable
- * offset is known to lie behind what was read, and the client holds nothing
- * that was not taken.  Then an answer to a fetch comes within the time that
- * any may take, but many large ones of other partitions may come before: so
- * after each new client the next silence may last twice as long.
+ * silent only while nothing is known that keeps it from being read, it is
+ * known to have more than was read, and the client holds nothing that was
+ * not taken.  An answer comes, or its broker is known to fail, within a time
+ * that is known; but large answers of other partitions may come before, and
+ * of aborted transactions there is nothing to be seen until their end.  So
+ * the next silence may last twice as long.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,31 +24,56 @@
 #include "consumer.h"
 
 /* a silence counts that is longer than an answer may take by this */
-#define MARGIN_MS			8000
+#define MARGIN_MS			5000
 /* the longest that is waited for */
 #define LONGEST_SILENCE_MS	600000
 /* stalls that lie further apart have nothing to do with each other */
 #define CALM_MS				3600000
 
+/* Is there a reason for nothing to come, which is shown? */
+static bool
+is_explained(CdcConsumer *consumer, const CdcPartition *part)
+{
+	const char *reason;
+
+	/* an error that the client hides from then on, or one that passes */
+	if (part->mode == CDC_PARTITION_ACTIVE && part->reason[0] != '\0' &&
+		strcmp(part->reason, "partition_error") != 0)
+		return true;
+	for (int i = 0; i < consumer->ntopics; i++)
+		if (consumer->topics[i].reason[0] != '\0' &&
+			strcmp(consumer->topics[i].topic, part->topic) == 0)
+			return true;
+	return cdc_kafka_partition_trouble(consumer->kafka, part->topic,
+									   part->partition, &reason) != NULL;
+}
+
 /* Has the broker more of a partition than was read, or the anchor to show? */
 static bool
 is_owed(CdcConsumer *consumer, const CdcPartition *part)
 {
-	const char *reason;
-
 	if (!part->assigned || part->loss)
 		return false;
 	if (part->check == CDC_CHECK_NONE && part->end_offset <= part->read_offset)
 		return false;
-	return cdc_kafka_partition_trouble(consumer->kafka, part->topic,
-									   part->partition, &reason) == NULL;
+	return !is_explained(consumer, part);
+}
+
+/* Was a client abandoned not long ago? */
+static bool
+is_calm(const CdcConsumer *consumer)
+{
+	return TimestampDifferenceExceeds(consumer->abandoned_at,
+									  GetCurrentTimestamp(), CALM_MS);
 }
 
 /* The silence that is borne now, in ms. */
 static int
 patience(const CdcConsumer *consumer)
 {
-	return Max(consumer->patience, cdc_kafka_answer_ms(consumer->kafka) + MARGIN_MS);
+	int			least = cdc_kafka_answer_ms(consumer->kafka) + MARGIN_MS;
+
+	return is_calm(consumer) ? least : Max(consumer->patience, least);
 }
 
 /* cdc_consumer_stalled: see consumer.h. */
@@ -75,18 +101,30 @@ cdc_consumer_stalled(CdcConsumer *consumer)
 	return NULL;
 }
 
+/* What of the partition does not come, for the log. */
+static char *
+owed_text(const CdcPartition *part)
+{
+	if (part->check != CDC_CHECK_NONE)
+		return psprintf("the record at offset " INT64_FORMAT ", which was read last, did not come again",
+						part->checked.offset);
+	return psprintf("it has records up to offset " INT64_FORMAT ", but none came from offset " INT64_FORMAT " on",
+					part->end_offset, part->read_offset);
+}
+
 /* cdc_consumer_abandon: see consumer.h. */
 void
 cdc_consumer_abandon(CdcConsumer *consumer, const CdcPartition *part)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	bool		again = !TimestampDifferenceExceeds(consumer->abandoned_at, now, CALM_MS);
+	char	   *owed = owed_text(part);
 
 	ereport(LOG,
-			(errmsg("partition %d of topic \"%s\" has records up to offset " INT64_FORMAT ", but nothing came behind offset " INT64_FORMAT " for %ld s: connecting anew",
-					part->partition, part->topic, part->end_offset, part->read_offset,
+			(errmsg("connecting anew for partition %d of topic \"%s\": %s for %ld s",
+					part->partition, part->topic, owed,
 					TimestampDifferenceMilliseconds(part->silent_since, now) / 1000)));
-	consumer->patience = again ? Min(2 * patience(consumer), LONGEST_SILENCE_MS) : 0;
+	pfree(owed);
+	consumer->patience = Min(2 * patience(consumer), LONGEST_SILENCE_MS);
 	consumer->abandoned_at = now;
 	cdc_kafka_close(consumer->kafka);
 	consumer->kafka = NULL;

@@ -61,7 +61,8 @@ grow_published(CdcConsumer *consumer)
 static CdcState
 progress_state(CdcConsumer *consumer, const CdcPartition *part, TimestampTz now)
 {
-	if (part->eof_offset >= 0 && part->next_offset >= part->eof_offset)
+	if (part->eof_offset >= 0 && part->next_offset >= part->eof_offset &&
+		part->next_offset >= part->end_offset)
 	{
 		consumer->eof_times[part->index] = now;
 		return CDC_STATE_STREAMING;

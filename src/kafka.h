@@ -107,7 +107,10 @@ extern void cdc_kafka_close(CdcKafka *kafka);
  * until cdc_kafka_poll has returned CDC_KAFKA_NONE.  Never read it.
  */
 extern int	cdc_kafka_wakeup_fd(CdcKafka *kafka);
-/* How long a broker's answer may take, in ms; then its connection is closed. */
+/*
+ * In ms, how long it may take until a broker has answered, or is known to
+ * fail, with the time to connect.
+ */
 extern int	cdc_kafka_answer_ms(CdcKafka *kafka);
 
 /* Adds partitions to the assignment, each at its explicit offset. */

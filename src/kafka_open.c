@@ -306,14 +306,22 @@ cdc_kafka_wakeup_fd(CdcKafka *kafka)
 	return kafka->fd;
 }
 
-int
-cdc_kafka_answer_ms(CdcKafka *kafka)
+/* A number of the client's settings; 0 where the library does not know it. */
+static int
+get_number(CdcKafka *kafka, const char *name)
 {
 	char		value[16];
 	size_t		size = sizeof(value);
 
-	if (rd_kafka_conf_get(rd_kafka_conf(kafka->rk), "socket.timeout.ms", value,
-						  &size) != RD_KAFKA_CONF_OK)
-		return 0;				/* never: every release knows it */
+	if (rd_kafka_conf_get(rd_kafka_conf(kafka->rk), name, value, &size) !=
+		RD_KAFKA_CONF_OK)
+		return 0;
 	return atoi(value);
+}
+
+int
+cdc_kafka_answer_ms(CdcKafka *kafka)
+{
+	return get_number(kafka, "socket.timeout.ms") +
+		get_number(kafka, "socket.connection.setup.timeout.ms");
 }

@@ -43,6 +43,7 @@ typedef struct Peek
 {
 	CdcKafka   *kafka;
 	CdcArena	arena;			/* of all records */
+	size_t		bytes;			/* of their keys and values */
 	int			max_records;
 	bool		newest;			/* of more records keep the last ones */
 	int			nparts;
@@ -104,6 +105,7 @@ keep_record(Peek *peek, const CdcRecord *record)
 			repalloc(peek->records, size);
 	}
 	peek->records[peek->nrecords++] = *record;
+	peek->bytes += record->key.len + cdc_value_len(record);
 	part->next = record->offset + 1;
 	part->count++;
 	if (part->next >= part->end ||
@@ -144,7 +146,7 @@ take_event(Peek *peek, const CdcKafkaEvent *event)
 static void
 read_records(Peek *peek)
 {
-	while (peek->nopen > 0 && peek->arena.total < PEEK_BYTES)
+	while (peek->nopen > 0 && peek->bytes < PEEK_BYTES)
 	{
 		CdcKafkaEvent event;
 		int			rc;
@@ -257,12 +259,12 @@ static void
 emit_record(CdcDecodeState *decode, CdcArena *arena, const CdcRecord *record)
 {
 	CdcEvent	event = {0};
-	CdcBytes	value;
+	CdcBytes	value = record->value;
 	const char *problem = NULL;
 	const char *values[10] = {0};
 
 	if (!cdc_decoder_debezium.decode(decode, record, arena, &event) ||
-		!cdc_value_join(arena, record, &value))
+		(record->start.data != NULL && !cdc_value_join(arena, record, &value)))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));

@@ -211,7 +211,7 @@ cdc_pipeline_read_ahead(CdcPipeline *pipeline,
 {
 	const CdcOptions *options = &pipeline->subscription->options;
 	CdcAheadSource source = {read, arg, options->batch_rows,
-		Min(options->batch_bytes, batch_cost())};
+		options->batch_bytes, batch_cost()};
 
 	cdc_ahead_read(pipeline->ahead, &source);
 }

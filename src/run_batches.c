@@ -103,21 +103,6 @@ raise_missing(CdcConsumer *consumer)
 	}
 }
 
-/* ERROR in the caller where the client hangs: its next one asks anew. */
-static void
-raise_stalled(CdcConsumer *consumer)
-{
-	const CdcPartition *part = cdc_consumer_stalled(consumer);
-
-	if (part == NULL)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_CONNECTION_FAILURE),
-			 errmsg("partition %d of topic \"%s\" has records up to offset " INT64_FORMAT ", but nothing comes behind offset " INT64_FORMAT,
-					part->partition, part->topic, part->end_offset, part->read_offset),
-			 errhint("Call it again: it goes on where it is.")));
-}
-
 /* One turn of run_batches; false when nothing moved. */
 static bool
 batch_turn(CdcConsumer *consumer)
@@ -138,7 +123,6 @@ batch_turn(CdcConsumer *consumer)
 	(void) cdc_consumer_learn_ends(consumer, false);
 	cdc_consumer_tend(consumer);
 	raise_stop(pipeline);
-	raise_stalled(consumer);
 	return step == CDC_STEP_DONE;
 }
 

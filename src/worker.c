@@ -464,6 +464,13 @@ turn(Worker *worker)
 	(void) cdc_consumer_discover(consumer, false);
 	answer_requests(worker);
 	cdc_consumer_pull(consumer);
+	stalled = cdc_consumer_stalled(consumer);
+	if (stalled)
+	{
+		cdc_consumer_abandon(consumer, stalled);
+		open_consumer(worker);
+		return;
+	}
 	if (consumer->received)
 		cdc_slot_times(GetCurrentTimestamp(), 0, 0);
 	consumer->received = false;
@@ -507,12 +514,6 @@ turn(Worker *worker)
 	cdc_consumer_publish_group(consumer);
 	cdc_publisher_turn(&worker->publisher, consumer);
 	worker->busy = step == CDC_STEP_DONE;
-	stalled = cdc_consumer_stalled(consumer);
-	if (stalled)
-	{
-		cdc_consumer_abandon(consumer, stalled);
-		open_consumer(worker);
-	}
 }
 
 /* Session of a worker: signals, connection, settings. */

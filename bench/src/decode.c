@@ -6,8 +6,9 @@
  *
  *	decode [--schema] [--events N]
  *
- * Records are copied into the arena a few at a time, as the consumer does;
- * only decoding is timed, in CPU time.  Values are not converted.
+ * Records are copied into the arena a few at a time, whole: so each schema is
+ * compared here, which the consumer does while it copies.  Only decoding is
+ * timed, in CPU time.  Values are not converted.
  *
  *-------------------------------------------------------------------------
  */
@@ -63,7 +64,7 @@ make_records(bool schema, int64_t *bytes)
 	return records;
 }
 
-/* Copies a group of records into the arena, as the consumer does. */
+/* Copies a group of records into the arena. */
 static void
 copy_group(CdcArena *arena, const CdcRecord *from, CdcRecord *to)
 {

@@ -117,8 +117,9 @@ SELECT cdc_sink.create_subscription('late', 'kafka');
 SELECT cdc_sink.add_mapping('late', 'items', 'items_late');
 SQL
 ok_caught_up($node, 'late', 'a new subscription takes what is there');
-my @shortened = slurp_file($node->logfile, $lines) =~ /(subscription "late" begins partition \d of topic "items" at offset \d+: its log holds nothing before)/g;
-is(join(', ', @shortened), "subscription \"late\" begins partition 0 of topic \"items\" at offset $low{goes_on}: its log holds nothing before", 'and the log says what is missing');
+my @shortened = slurp_file($node->logfile, $lines) =~ /subscription "late" begins partition (\d) of topic "items" at offset (\d+): its log holds nothing before/g;
+is(scalar @shortened, 2, 'and the log says once that the beginning is missing');
+ok($shortened[0] == 0 && $shortened[1] >= $low{goes_on}, 'of the partition that has lost it');
 
 $node->stop('fast');
 unlike(slurp_file($node->logfile), qr/apply worker ERROR/, 'no worker fell');

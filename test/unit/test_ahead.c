@@ -167,7 +167,7 @@ drain(CdcAhead *ahead, CdcDecodeState *own, int end, int size, bool forget,
 
 	while (begin + n < end || n > 0)
 	{
-		CdcAheadSource source = {read_log, &log, size, INT64_MAX};
+		CdcAheadSource source = {read_log, &log, size, INT64_MAX, INT64_MAX};
 		const CdcRecord *found;
 		int			nfound;
 
@@ -243,7 +243,7 @@ main(void)
 		cdc_ahead_put(ahead, &records[i]);
 	{
 		Log			log = {1000, MOST};
-		CdcAheadSource source = {read_log, &log, MOST, INT64_MAX};
+		CdcAheadSource source = {read_log, &log, MOST, INT64_MAX, INT64_MAX};
 
 		cdc_ahead_read(ahead, &source);
 		cdc_ahead_free(ahead);
