@@ -5,9 +5,9 @@
  *
  * Floor 9.  librdkafka may ask the wrong broker for ever: where the leader
  * of a partition moves away and back before the first move is done, every
- * release so far stays with the broker in between, and takes the refusals for
- * a follower.  Nothing short of a new client helps, so the owner of the
- * consumer opens one.
+ * release so far stays with the broker in between, and takes it for a replica
+ * that is preferred (upstream #5593).  Nothing short of a new client helps,
+ * so the owner of the consumer opens one.
  *
  * The one hard thing: silence has good reasons, too.  A partition counts as
  * silent only while nothing is known that keeps it from being read, it is
