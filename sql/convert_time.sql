@@ -64,6 +64,7 @@ SELECT v, t, pg_temp.schema_of(c, n), w FROM (VALUES
 	('"infinity"', 'timestamptz', 'string', 'io.debezium.time.ZonedTimestamp', 'infinity'),
 	('19782', 'timestamp', 'int32', 'io.debezium.time.Date', '2024-02-29 00:00:00'),
 	('1709214690123456', 'text', 'int64', 'io.debezium.time.MicroTimestamp', '2024-02-29 13:51:30.123456'),
+	('-9223372036854775808', 'text', 'int64', 'io.debezium.time.MicroTimestamp', '290309-12-21 19:59:05.224192 BC'),
 	('-63517787999500', 'text', 'int64', 'io.debezium.time.Timestamp', '0044-03-15 10:00:00.5 BC'),
 	('1709214690123456', 'date', 'int64', 'io.debezium.time.MicroTimestamp', '2024-02-29'),
 	('19782', 'text', 'int32', 'io.debezium.time.Date', '2024-02-29'),

@@ -77,15 +77,21 @@ timestamp_text_form(const CdcConversion *conv, const CdcJsonNode *value)
 	int64		number = cdc_node_int64(value);
 	CdcSpecial	special;
 	int64		per_day = conv->per_second * SECS_PER_DAY;
+	int64		days = number / per_day;
+	int64		rest = number % per_day;
 	StringInfoData out;
 	int64		micros;
-	int64		days;
 	bool		bc;
 
 	if (cdc_special_instant(number, conv->per_second, &special))
 		return special_text(special);
-	days = number / per_day - (number % per_day < 0);
-	(void) cdc_to_micros(number - days * per_day, conv->per_second, &micros);
+	/* the day begins before the instant, which may be the earliest of all */
+	if (rest < 0)
+	{
+		rest += per_day;
+		days--;
+	}
+	(void) cdc_to_micros(rest, conv->per_second, &micros);
 	initStringInfo(&out);
 	cdc_append_date(&out, days, &bc);
 	appendStringInfoChar(&out, ' ');

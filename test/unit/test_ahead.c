@@ -139,12 +139,13 @@ static bool
 read_log(void *arg, CdcArena *arena, CdcRecord *record)
 {
 	Log		   *log = arg;
-	const CdcBytes *value = &records[log->next].value;
+	CdcBytes	value;
 
 	if (log->next == log->end)
 		return false;
 	*record = records[log->next];
-	if (!cdc_value_copy(arena, record, value->data, value->len))
+	value = record->value;
+	if (!cdc_value_copy(arena, record, value.data, value.len))
 		return false;
 	log->next++;
 	return true;
