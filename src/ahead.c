@@ -145,7 +145,7 @@ read_lot(CdcAhead *ahead, Batch *batch)
 
 		if (!source->read(source->arg, &ahead->raw, record))
 			break;
-		ahead->read_bytes += record->key.len + cdc_value_len(record);
+		ahead->read_bytes += cdc_record_bytes(record);
 		ahead->read_cost += cdc_record_cost(record);
 		batch->nrecords++;
 	}

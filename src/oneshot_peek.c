@@ -105,7 +105,7 @@ keep_record(Peek *peek, const CdcRecord *record)
 			repalloc(peek->records, size);
 	}
 	peek->records[peek->nrecords++] = *record;
-	peek->bytes += record->key.len + cdc_value_len(record);
+	peek->bytes += cdc_record_bytes(record);
 	part->next = record->offset + 1;
 	part->count++;
 	if (part->next >= part->end ||

@@ -160,7 +160,7 @@ take_record(CdcPipeline *pipeline, const CdcRecord *record)
 		pipeline->maxfresh = n;
 	}
 	pipeline->fresh[pipeline->nfresh++] = *record;
-	pipeline->fresh_bytes += record->key.len + cdc_value_len(record);
+	pipeline->fresh_bytes += cdc_record_bytes(record);
 	pipeline->fresh_cost += cdc_record_cost(record);
 	if (pipeline->fresh_since == 0)
 		pipeline->fresh_since = GetCurrentTimestamp();

@@ -188,7 +188,7 @@ cdc_attempt_settle(CdcAttempt *attempt)
 		if (cdc_attempt_stays(attempt, i))
 			continue;
 		pipeline->nrecords++;
-		pipeline->nbytes += record->key.len + cdc_value_len(record);
+		pipeline->nbytes += cdc_record_bytes(record);
 		pipeline->parts[record->part]->last_ts_ms = record->ts_ms;
 	}
 	cdc_gate_note_places(pipeline, attempt->records, attempt->nrecords,

@@ -16,6 +16,14 @@
 /* shorter beginnings are not worth it */
 #define LEAST_START		256
 
+/* Puts a beginning first, before i others. */
+static void
+put_first(CdcArena *arena, int i, CdcArenaStart start)
+{
+	memmove(&arena->starts[1], &arena->starts[0], i * sizeof(start));
+	arena->starts[0] = start;
+}
+
 /*
  * The beginning of a value that the arena holds already; NULL: none.  It is
  * then the first that is looked at next.
@@ -29,8 +37,7 @@ find_start(CdcArena *arena, const char *data, size_t len)
 
 		if (start.len >= len || memcmp(start.data, data, start.len) != 0)
 			continue;
-		memmove(&arena->starts[1], &arena->starts[0], i * sizeof(start));
-		arena->starts[0] = start;
+		put_first(arena, i, start);
 		return &arena->starts[0];
 	}
 	return NULL;
@@ -54,9 +61,7 @@ learn_start(CdcArena *arena, const char *data, size_t len)
 	if (start.len < LEAST_START || start.len >= len)
 		return;
 	arena->nstarts = Min(arena->nstarts + 1, CDC_ARENA_STARTS);
-	memmove(&arena->starts[1], &arena->starts[0],
-			(arena->nstarts - 1) * sizeof(start));
-	arena->starts[0] = start;
+	put_first(arena, arena->nstarts - 1, start);
 }
 
 /* cdc_value_copy: see value.h. */

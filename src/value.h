@@ -36,4 +36,11 @@ cdc_value_len(const CdcRecord *record)
 	return record->start.len + record->value.len;
 }
 
+/* Bytes of key and value. */
+static inline int32
+cdc_record_bytes(const CdcRecord *record)
+{
+	return record->key.len + cdc_value_len(record);
+}
+
 #endif							/* CDC_VALUE_H */
