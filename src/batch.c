@@ -145,6 +145,15 @@ cdc_arena_copy(CdcArena *arena, const char *data, size_t len)
 	return copy;
 }
 
+/* What was remembered may be gone. */
+static void
+forget_known(CdcArena *arena)
+{
+	arena->known.nstarts = 0;
+	arena->known.nheaders = 0;
+	arena->known.headers = NULL;
+}
+
 CdcArenaMark
 cdc_arena_mark(const CdcArena *arena)
 {
@@ -158,7 +167,7 @@ cdc_arena_rewind(CdcArena *arena, CdcArenaMark mark)
 {
 	if (arena->current == mark.chunk)
 		arena->next = mark.next;
-	arena->nstarts = 0;
+	forget_known(arena);
 }
 
 void
@@ -187,7 +196,7 @@ cdc_arena_reset(CdcArena *arena)
 
 	if (kept == NULL)
 		return;
-	arena->nstarts = 0;
+	forget_known(arena);
 	chunk = kept->previous;
 	while (chunk != NULL)
 	{

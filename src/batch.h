@@ -26,14 +26,22 @@ typedef struct CdcArenaStart
 	size_t		len;
 } CdcArenaStart;
 
+/* What an arena holds that the next record is likely to have, too. */
+typedef struct CdcArenaKnown
+{
+	int			nstarts;		/* value.c */
+	CdcArenaStart starts[CDC_ARENA_STARTS]; /* last used first */
+	int			nheaders;		/* kafka.c: those of the last record with any */
+	const struct CdcHeader *headers;
+} CdcArenaKnown;
+
 typedef struct CdcArena
 {
 	CdcArenaChunk *current;		/* chunk in use; earlier ones hang on it */
 	char	   *next;			/* next free byte of the current chunk */
 	char	   *end;			/* end of the current chunk */
 	size_t		total;			/* bytes of all chunks, for the memory bound */
-	int			nstarts;		/* value.c */
-	CdcArenaStart starts[CDC_ARENA_STARTS]; /* last used first */
+	CdcArenaKnown known;
 } CdcArena;
 
 /*

@@ -125,12 +125,12 @@ static void
 read_headers(Datum value, CdcArena *arena, CdcRecord *record)
 {
 	Jsonb	   *json = DatumGetJsonbP(value);
+	CdcHeader  *headers;
 
 	if (!JB_ROOT_IS_ARRAY(json))
 		return;
-	record->headers = cdc_arena_alloc(arena,
-									  (JB_ROOT_COUNT(json) + 1) * sizeof(CdcHeader));
-	if (record->headers == NULL)
+	headers = cdc_arena_alloc(arena, (JB_ROOT_COUNT(json) + 1) * sizeof(CdcHeader));
+	if (headers == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
@@ -139,9 +139,9 @@ read_headers(Datum value, CdcArena *arena, CdcRecord *record)
 		JsonbValue *v = getIthJsonbValueFromContainer(&json->root, i);
 
 		if (v->type == jbvBinary)
-			read_header(arena, v->val.binary.data,
-						&record->headers[record->nheaders++]);
+			read_header(arena, v->val.binary.data, &headers[record->nheaders++]);
 	}
+	record->headers = headers;
 }
 
 /* cdc_deadletter_read: see deadletter.h. */

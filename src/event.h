@@ -40,7 +40,7 @@ typedef struct CdcRecord
 								 * data NULL: none; value.h */
 	CdcBytes	value;			/* all of it, or what follows start */
 	int32		nheaders;
-	CdcHeader  *headers;
+	const CdcHeader *headers;	/* other records may have the same */
 } CdcRecord;
 
 /* Connect's schema types (debezium-format.md 1.2). */

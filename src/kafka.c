@@ -99,6 +99,66 @@ copy_header(CdcArena *arena, CdcHeader *header, const char *name,
 	return header->name != NULL && header->value.data != NULL;
 }
 
+/* Is this header of a message the one that was copied? */
+static bool
+is_copy(const CdcHeader *copy, const char *name, const void *value, size_t size)
+{
+	return (size_t) copy->value.len == size &&
+		(copy->value.data == NULL) == (value == NULL) &&
+		(size == 0 || memcmp(copy->value.data, value, size) == 0) &&
+		strcmp(copy->name, name) == 0;
+}
+
+/* Are the n headers of a message those that the arena copied last? */
+static bool
+are_known(const CdcArena *arena, const rd_kafka_headers_t *headers, size_t n)
+{
+	if ((size_t) arena->known.nheaders != n)
+		return false;
+	for (size_t i = 0; i < n; i++)
+	{
+		const char *name;
+		const void *value;
+		size_t		size;
+
+		if (rd_kafka_header_get_all(headers, i, &name, &value, &size) !=
+			RD_KAFKA_RESP_ERR_NO_ERROR ||
+			!is_copy(&arena->known.headers[i], name, value, size))
+			return false;
+	}
+	return true;
+}
+
+/* Copies n headers, and remembers them in the arena. */
+static bool
+copy_new_headers(CdcArena *arena, const rd_kafka_headers_t *headers, size_t n)
+{
+	CdcHeader  *copies = cdc_arena_alloc(arena, Max(n, 1) * sizeof(CdcHeader));
+	size_t		i;
+
+	if (copies == NULL)
+		return false;
+	for (i = 0; i < n; i++)
+	{
+		const char *name;
+		const void *value;
+		size_t		size;
+
+		if (rd_kafka_header_get_all(headers, i, &name, &value, &size) !=
+			RD_KAFKA_RESP_ERR_NO_ERROR)
+			break;
+		if (!copy_header(arena, &copies[i], name, value, size))
+			return false;
+	}
+	arena->known.headers = copies;
+	arena->known.nheaders = (int) i;
+	return true;
+}
+
+/*
+ * The headers of a message; false: out of memory.  A connector gives most of
+ * its records the same, so records that follow each other share a copy.
+ */
 static bool
 copy_headers(CdcArena *arena, CdcRecord *record,
 			 const rd_kafka_message_t *message)
@@ -112,23 +172,10 @@ copy_headers(CdcArena *arena, CdcRecord *record,
 		RD_KAFKA_RESP_ERR_NO_ERROR)
 		return true;			/* it has none */
 	n = rd_kafka_header_cnt(headers);
-	record->headers = cdc_arena_alloc(arena, Max(n, 1) * sizeof(CdcHeader));
-	if (record->headers == NULL)
+	if (!are_known(arena, headers, n) && !copy_new_headers(arena, headers, n))
 		return false;
-	for (size_t i = 0; i < n; i++)
-	{
-		CdcHeader  *header = &record->headers[i];
-		const char *name;
-		const void *value;
-		size_t		size;
-
-		if (rd_kafka_header_get_all(headers, i, &name, &value, &size) !=
-			RD_KAFKA_RESP_ERR_NO_ERROR)
-			break;
-		if (!copy_header(arena, header, name, value, size))
-			return false;
-		record->nheaders++;
-	}
+	record->nheaders = arena->known.nheaders;
+	record->headers = arena->known.headers;
 	return true;
 }
 

@@ -147,17 +147,18 @@ put_line(CdcPipeline *pipeline, const CdcJsonNode *line)
 	{
 		const CdcJsonNode *pair = cdc_json_first(headers);
 
-		record.headers = cdc_arena_alloc(&pipeline->arena,
-										 Max(headers->nchildren, 1) * sizeof(CdcHeader));
+		CdcHeader  *copies = cdc_arena_alloc(&pipeline->arena,
+											 Max(headers->nchildren, 1) * sizeof(CdcHeader));
+
 		for (uint32 i = 0; i < headers->nchildren; i++)
 		{
 			const CdcJsonNode *name = cdc_json_first(pair);
 
-			record.headers[i].name = cdc_arena_copy(&pipeline->arena, name->text,
-													name->len);
-			record.headers[i].value = bytes(pipeline, cdc_json_next(name));
+			copies[i].name = cdc_arena_copy(&pipeline->arena, name->text, name->len);
+			copies[i].value = bytes(pipeline, cdc_json_next(name));
 			pair = cdc_json_next(pair);
 		}
+		record.headers = copies;
 		record.nheaders = headers->nchildren;
 	}
 	if (part->nmappings > 0)

@@ -213,6 +213,27 @@ sql("CALL cdc_sink.run_batches('w')");
 is(unpublished(), 0, 'run_batches publishes');
 is(scalar($kafka->records('wide_dlq')), 201, 'what it could not apply');
 
+# --- records that follow each other have their own headers, however alike
+my @alike = (
+	[ [ 'a', '1' ], [ 'b', '2' ] ],
+	[ [ 'a', '1' ], [ 'b', '2' ] ],
+	[ [ 'a', '1' ], [ 'b', '3' ] ],
+	[ [ 'a', '1' ], [ 'c', '3' ] ],
+	[ [ 'a', '1' ] ],
+	undef,
+	[ [ 'a', '1' ] ],
+	[ [ 'a', '' ] ],
+	[ [ 'a', undef ] ],
+	[ [ 'a', '' ] ]);
+$kafka->create_topic('alike', 1);
+sql(q(CREATE TABLE alike (id int PRIMARY KEY, n int CHECK (n >= 0));
+	SELECT cdc_sink.create_subscription('alike', 'kafka', options => '{"on_error": "dead_letter"}');
+	SELECT cdc_sink.add_mapping('alike', 'alike', 'alike')));
+$kafka->produce('alike', map { { %{ inserted(row($_, -1)) }, $alike[$_] ? (headers => $alike[$_]) : () } } 0 .. $#alike);
+ok_caught_up($node, 'alike', 'records with headers are parked');
+is(sql(q(SELECT string_agg(coalesce((SELECT string_agg((h ->> 'name') || '=' || coalesce(h ->> 'value', 'null'), ' ') FROM jsonb_array_elements(headers) h), 'none'), '; ' ORDER BY "offset")
+	FROM cdc_sink.dead_letter WHERE subscription = 'alike')), 'a=1 b=2; a=1 b=2; a=1 b=3; a=1 c=3; a=1; none; a=1; a=; a=null; a=', 'each with its own');
+
 $node->stop('fast');
 ok_no_crash($node, %made);
 done_testing();

@@ -152,14 +152,16 @@ read_headers(CdcRecord *record, const CdcJsonNode *list)
 {
 	const CdcJsonNode *pair = cdc_json_first(list);
 
+	CdcHeader  *headers = calloc(list->nchildren + 1, sizeof(CdcHeader));
+
+	record->headers = headers;
 	record->nheaders = (int32) list->nchildren;
-	record->headers = calloc(list->nchildren + 1, sizeof(CdcHeader));
 	for (int i = 0; i < record->nheaders; i++)
 	{
 		const CdcJsonNode *name = cdc_json_first(pair);
 
-		record->headers[i].name = read_text(name);
-		record->headers[i].value = read_bytes(cdc_json_next(name));
+		headers[i].name = read_text(name);
+		headers[i].value = read_bytes(cdc_json_next(name));
 		pair = cdc_json_next(pair);
 	}
 }
