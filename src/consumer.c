@@ -21,7 +21,7 @@
 #include "moved.h"
 #include "oneshot.h"
 
-#define WATCH_MS			50
+#define SIBLINGS_MS			50
 #define ENDS_IDLE_MS		10000
 #define ENDS_ACTIVE_US		INT64CONST(60000000)
 /* while a broker fails: only an answer tells that it is back */
@@ -312,11 +312,10 @@ cdc_consumer_tend(CdcConsumer *consumer)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (now >= consumer->next_watch)
+	if (now >= consumer->next_siblings)
 	{
-		(void) cdc_consumer_watch(consumer);
 		cdc_consumer_look_at_siblings(consumer);
-		consumer->next_watch = TimestampTzPlusMilliseconds(now, WATCH_MS);
+		consumer->next_siblings = TimestampTzPlusMilliseconds(now, SIBLINGS_MS);
 	}
 	/* without a broker a question would only hold everything up */
 	cdc_kafka_status(consumer->kafka, &consumer->status);
@@ -492,7 +491,7 @@ cdc_consumer_clock_back(CdcConsumer *consumer, TimestampTz now)
 	consumer->next_metadata = Min(consumer->next_metadata, now);
 	consumer->next_ends = Min(consumer->next_ends, now);
 	consumer->gathered_at = Min(consumer->gathered_at, now);
-	consumer->next_watch = Min(consumer->next_watch, now);
+	consumer->next_siblings = Min(consumer->next_siblings, now);
 	consumer->next_sweep_look = Min(consumer->next_sweep_look, now);
 	consumer->next_warning = Min(consumer->next_warning, now);
 	consumer->abandoned_at = Min(consumer->abandoned_at, now);

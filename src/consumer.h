@@ -95,7 +95,7 @@ typedef struct CdcConsumer
 	TimestampTz ends_asked;		/* when they were last asked for */
 	TimestampTz ends_time;		/* when ends were last learned; 0: never */
 	bool		outage;			/* connections were lost, the cluster not seen since */
-	TimestampTz next_watch;
+	TimestampTz next_siblings;
 	TimestampTz next_warning;	/* of retention */
 	int			unanswered_topics;	/* such questions in a row without an answer */
 	int			unanswered_ends;	/* the same of those somebody waits for */
@@ -227,10 +227,15 @@ extern void cdc_consumer_abandon(CdcConsumer *consumer, const CdcPartition *part
  * offset to begin at.
  */
 extern int64 cdc_consumer_begin_check(CdcConsumer *consumer, CdcPartition *part);
-/* Assigns a partition anew, so that it is checked again, unless it is now. */
+/*
+ * Assigns a partition anew, so that it is checked again; events of it that
+ * were not taken yet are delivered again.
+ */
+extern void cdc_consumer_doubt(CdcConsumer *consumer, CdcPartition *part);
+/* The same unless it is being checked: for what is told again and again. */
 extern void cdc_consumer_recheck(CdcConsumer *consumer, CdcPartition *part);
-/* Assigns all of them anew; events not taken yet are delivered again. */
-extern void cdc_consumer_recheck_all(CdcConsumer *consumer);
+/* Assigns all of them anew. */
+extern void cdc_consumer_doubt_all(CdcConsumer *consumer);
 /*
  * A record, or the end of the log, of a partition whose check is not NONE:
  * may it be taken?
@@ -246,13 +251,8 @@ extern bool cdc_consumer_checking(const CdcConsumer *consumer);
  * of which something is known were found to be what they were.
  */
 extern void cdc_consumer_look_at_siblings(CdcConsumer *consumer);
-/*
- * Looks for fetches that were answered by an error, and has the partitions
- * concerned checked again; true where a turn has something to do.  Call it at least every
- * CDC_WATCH_MS while partitions are assigned: less than librdkafka waits
- * before it fetches again (fetch.error.backoff.ms).
- */
-#define CDC_WATCH_MS 400
-extern bool cdc_consumer_watch(CdcConsumer *consumer);
+/* Does any partition wait for that?  Then look again after CDC_SIBLINGS_MS. */
+#define CDC_SIBLINGS_MS 400
+extern bool cdc_consumer_waits(const CdcConsumer *consumer);
 
 #endif							/* CDC_CONSUMER_H */

@@ -11,11 +11,8 @@
  * has been seen.  That is done at every assignment, and the partition is
  * assigned anew after anything behind which the log may have been exchanged:
  * a fetch that was answered by an error, a lost connection, a topic that was
- * missing or came back with other partitions, a high watermark that fell.
- *
- * The one hard thing: librdkafka repeats a fetch that failed without a word.
- * It can only be seen from the watermarks it keeps of the last answer, until
- * the next one comes; cdc_consumer_watch has to look often enough.
+ * missing or came back with other partitions, a high watermark that fell
+ * (kafka_watch.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -28,7 +25,7 @@
 /* behind an anchor that was found, this many offsets are read again at most */
 #define GAP_OFFSETS		1000
 /* within this time another worker has noticed that a log was exchanged: the
- * longest fetch, the watch, a check */
+ * longest fetch, the way to its client, a check */
 #define NOTICE_MS		2000
 
 /* The anchor of what was read last, applied or not. */
@@ -66,7 +63,6 @@ int64
 cdc_consumer_begin_check(CdcConsumer *consumer, CdcPartition *part)
 {
 	part->check = CDC_CHECK_NONE;
-	part->high_seen = -1;
 	find_anchor(consumer->pipeline, part, &part->checked);
 	if (part->checked.offset < 0)
 		return part->read_offset;
@@ -90,28 +86,29 @@ assign_at(CdcConsumer *consumer, CdcPartition *part, int64 offset)
 	cdc_kafka_add(consumer->kafka, &tp, 1);
 }
 
+/* cdc_consumer_doubt: see consumer.h. */
+void
+cdc_consumer_doubt(CdcConsumer *consumer, CdcPartition *part)
+{
+	if (part->assigned && part->check != CDC_CHECK_LOST &&
+		part->mode != CDC_PARTITION_STOPPED)
+		assign_at(consumer, part, cdc_consumer_begin_check(consumer, part));
+}
+
 /* cdc_consumer_recheck: see consumer.h. */
 void
 cdc_consumer_recheck(CdcConsumer *consumer, CdcPartition *part)
 {
-	if (!part->assigned || part->check != CDC_CHECK_NONE ||
-		part->mode == CDC_PARTITION_STOPPED)
-		return;
-	assign_at(consumer, part, cdc_consumer_begin_check(consumer, part));
+	if (part->check == CDC_CHECK_NONE)
+		cdc_consumer_doubt(consumer, part);
 }
 
-/* cdc_consumer_recheck_all: see consumer.h. */
+/* cdc_consumer_doubt_all: see consumer.h. */
 void
-cdc_consumer_recheck_all(CdcConsumer *consumer)
+cdc_consumer_doubt_all(CdcConsumer *consumer)
 {
 	for (int i = 0; i < consumer->pipeline->nparts; i++)
-	{
-		CdcPartition *part = consumer->pipeline->parts[i];
-
-		/* a check that has begun was of the connection before */
-		if (part->assigned && part->check != CDC_CHECK_LOST)
-			assign_at(consumer, part, cdc_consumer_begin_check(consumer, part));
-	}
+		cdc_consumer_doubt(consumer, consumer->pipeline->parts[i]);
 	/* the cluster, too, when a broker is there to be asked */
 	consumer->outage = true;
 }
@@ -280,6 +277,16 @@ judge_topic(CdcConsumer *consumer, const CdcPartition *part,
 	return result;
 }
 
+/* cdc_consumer_waits: see consumer.h. */
+bool
+cdc_consumer_waits(const CdcConsumer *consumer)
+{
+	for (int i = 0; i < consumer->pipeline->nparts; i++)
+		if (consumer->pipeline->parts[i]->waits)
+			return true;
+	return false;
+}
+
 /* cdc_consumer_look_at_siblings: see consumer.h. */
 void
 cdc_consumer_look_at_siblings(CdcConsumer *consumer)
@@ -311,37 +318,4 @@ cdc_consumer_look_at_siblings(CdcConsumer *consumer)
 	}
 	if (entries)
 		pfree(entries);
-}
-
-/* cdc_consumer_watch: see consumer.h. */
-bool
-cdc_consumer_watch(CdcConsumer *consumer)
-{
-	CdcPipeline *pipeline = consumer->pipeline;
-	bool		found = false;
-	bool		waits = false;
-
-	for (int i = 0; i < pipeline->nparts; i++)
-	{
-		CdcPartition *part = pipeline->parts[i];
-		int64		low;
-		int64		high;
-
-		waits |= part->waits;
-		if (!part->assigned || part->check != CDC_CHECK_NONE)
-			continue;
-		if (!cdc_kafka_watermarks(consumer->kafka, part->topic, part->partition,
-								  &low, &high))
-			high = -1;
-		if (high < part->high_seen)
-		{
-			cdc_consumer_recheck(consumer, part);
-			found = true;
-		}
-		else
-			part->high_seen = high;
-	}
-	if (found)
-		consumer->next_metadata = 0;
-	return found || waits;
 }

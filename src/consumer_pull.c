@@ -53,6 +53,11 @@ handle_event(CdcConsumer *consumer, const CdcKafkaEvent *event)
 				cdc_consumer_recheck(consumer, part);
 			consumer->next_metadata = 0;
 			break;
+		case CDC_KAFKA_DOUBT:
+			if (part)
+				cdc_consumer_doubt(consumer, part);
+			consumer->next_metadata = 0;
+			break;
 		case CDC_KAFKA_ERROR:	/* cdc_kafka_status tells */
 		case CDC_KAFKA_RECORD:
 		case CDC_KAFKA_NONE:
@@ -118,7 +123,7 @@ cdc_consumer_pull(CdcConsumer *consumer)
 		/* what came since is of a new connection, and is asked for again */
 		if (event.outage)
 		{
-			cdc_consumer_recheck_all(consumer);
+			cdc_consumer_doubt_all(consumer);
 			if (type == CDC_KAFKA_RECORD || type == CDC_KAFKA_EOF)
 				continue;
 		}

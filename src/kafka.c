@@ -268,7 +268,8 @@ read_record(CdcKafka *kafka, CdcArena *arena, CdcRecord *record)
 		if (kafka->message == NULL)
 			kafka->message = rd_kafka_event_message_next(kafka->event);
 		message = kafka->message;
-		if (message == NULL || !cdc_kafka_knows_topic(kafka, message->rkt))
+		if (message == NULL || !cdc_kafka_knows_topic(kafka, message->rkt) ||
+			cdc_kafka_has_doubts(kafka))
 			return false;
 		expected = is_expected(kafka, cdc_kafka_partition_of(kafka, message));
 		if (expected && !copy_message(kafka, kafka->last_partition, arena, record))
@@ -458,9 +459,16 @@ cdc_kafka_poll(CdcKafka *kafka, CdcArena *arena, CdcKafkaEvent *event)
 	event->message[0] = '\0';
 	while (event->type == CDC_KAFKA_NONE)
 	{
-		/* a message may be left from a call that ran out of memory */
+		/* one may be left from a call that ran out of memory, or had a doubt */
 		if (kafka->event == NULL)
 			kafka->event = next_event(kafka);
+		/* only then, for it may have come with the doubt */
+		event->part = cdc_kafka_take_doubt(kafka);
+		if (event->part >= 0)
+		{
+			event->type = CDC_KAFKA_DOUBT;
+			break;
+		}
 		if (kafka->event == NULL)
 		{
 			cdc_kafka_probe(kafka);

@@ -50,6 +50,8 @@ typedef enum CdcKafkaEventType
 								 * one to come, past control records) */
 	CDC_KAFKA_OUT_OF_RANGE,		/* part's position is not in the log */
 	CDC_KAFKA_PARTITION_ERROR,	/* part: topic or authorization error */
+	CDC_KAFKA_DOUBT,			/* part's log may be another one now, behind
+								 * what was returned of it */
 	CDC_KAFKA_ERROR				/* of the client as a whole */
 } CdcKafkaEventType;
 

@@ -150,6 +150,7 @@ change_assignment(CdcKafka *kafka, bool add)
 			rd_kafka_incremental_unassign(kafka->rk, kafka->list);
 	cdc_kafka_release_question(kafka);
 	list_assigned(kafka);
+	cdc_kafka_watch_assigned(kafka);
 	if (error == NULL && !failed)
 		return;
 	if (error != NULL)
@@ -181,8 +182,24 @@ cdc_kafka_add(CdcKafka *kafka, const CdcTopicPartition *parts, int n)
 		partition->expected = parts[i].offset;
 		partition->halted = false;
 		partition->leader = LEADER_UNKNOWN;
+		partition->watched = -1;
 	}
 	change_assignment(kafka, true);
+}
+
+/* Drops the message at hand where it is of this partition. */
+static void
+drop_message(CdcKafka *kafka, const CdcTopicPartition *part)
+{
+	if (kafka->event == NULL ||
+		rd_kafka_event_type(kafka->event) != RD_KAFKA_EVENT_FETCH)
+		return;
+	if (kafka->message == NULL)
+		kafka->message = rd_kafka_event_message_next(kafka->event);
+	if (kafka->message != NULL &&
+		kafka->message->partition == part->partition &&
+		strcmp(rd_kafka_topic_name(kafka->message->rkt), part->topic) == 0)
+		cdc_kafka_release_event(kafka);
 }
 
 void
@@ -193,6 +210,9 @@ cdc_kafka_remove(CdcKafka *kafka, const CdcTopicPartition *parts, int n)
 	forget_aliases(kafka);
 	cdc_kafka_make_list(kafka, parts, n);
 	for (int i = 0; i < n; i++)
+	{
 		find_partition(kafka, parts[i].topic, parts[i].partition, HASH_REMOVE);
+		drop_message(kafka, &parts[i]);
+	}
 	change_assignment(kafka, false);
 }

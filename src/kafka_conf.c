@@ -84,11 +84,12 @@ static const FixedProperty forced_properties[] = {
 };
 
 void
-cdc_kafka_free_rules(ConnectRules *rules)
+cdc_kafka_free_shared(Shared *shared)
 {
-	cdc_brokers_free(rules->allowed);
-	pthread_mutex_destroy(&rules->mutex);
-	free(rules);
+	cdc_brokers_free(shared->allowed);
+	cdc_kafka_watch_free(&shared->watch);
+	pthread_mutex_destroy(&shared->mutex);
+	free(shared);
 }
 
 /*
@@ -99,14 +100,14 @@ static int
 connect_if_allowed(int sock, const struct sockaddr *address, int length,
 				   const char *name, void *opaque)
 {
-	ConnectRules *rules = opaque;
+	Shared *shared = opaque;
 
-	if (!cdc_brokers_allow(rules->allowed, name, address))
+	if (!cdc_brokers_allow(shared->allowed, name, address))
 	{
-		pthread_mutex_lock(&rules->mutex);
-		rules->refusals++;
-		strlcpy(rules->refused, name, sizeof(rules->refused));
-		pthread_mutex_unlock(&rules->mutex);
+		pthread_mutex_lock(&shared->mutex);
+		shared->refusals++;
+		strlcpy(shared->refused, name, sizeof(shared->refused));
+		pthread_mutex_unlock(&shared->mutex);
 		return EACCES;
 	}
 	if (connect(sock, address, length) == 0 || errno == EINPROGRESS)
@@ -149,33 +150,33 @@ note_certificate(rd_kafka_t *rk, const char *name, int32_t id, int *x509_error,
 				 int depth, const char *certificate, size_t size,
 				 char *text, size_t text_size, void *opaque)
 {
-	ConnectRules *rules = opaque;
+	Shared *shared = opaque;
 
 	if (*x509_error == 0)
 		return 1;
-	pthread_mutex_lock(&rules->mutex);
-	rules->certificate_problem = certificate_problem(*x509_error);
-	pthread_mutex_unlock(&rules->mutex);
+	pthread_mutex_lock(&shared->mutex);
+	shared->certificate_problem = certificate_problem(*x509_error);
+	pthread_mutex_unlock(&shared->mutex);
 	strlcpy(text, certificate_problem(*x509_error), text_size);
 	return 0;
 }
 
-static ConnectRules *
-make_rules(const char *allowed_brokers)
+static Shared *
+make_shared(const char *allowed_brokers)
 {
-	ConnectRules *rules = malloc(sizeof(*rules));
+	Shared *shared = malloc(sizeof(*shared));
 	char	   *problem = NULL;
 
-	if (rules == NULL)
+	if (shared == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
-	memset(rules, 0, sizeof(*rules));
-	rules->allowed = cdc_brokers_parse(allowed_brokers ? allowed_brokers : "",
+	memset(shared, 0, sizeof(*shared));
+	shared->allowed = cdc_brokers_parse(allowed_brokers ? allowed_brokers : "",
 									   &problem);
-	if (rules->allowed == NULL)
+	if (shared->allowed == NULL)
 	{
-		free(rules);
+		free(shared);
 		if (problem == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -186,8 +187,9 @@ make_rules(const char *allowed_brokers)
 						problem),
 				 errhint("Write host, host:port, address/length or address/length:port, separated by commas.")));
 	}
-	pthread_mutex_init(&rules->mutex, NULL);
-	return rules;
+	pthread_mutex_init(&shared->mutex, NULL);
+	cdc_kafka_watch_init(&shared->watch);
+	return shared;
 }
 
 /*
@@ -300,7 +302,7 @@ check_mechanism(const CdcKafkaConfig *config)
 }
 
 static rd_kafka_conf_t *
-make_conf(const CdcKafkaConfig *config, ConnectRules *rules, bool producer)
+make_conf(const CdcKafkaConfig *config, Shared *shared, bool producer)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	int			kbytes = cdc_kafka_queue_kbytes(config);
@@ -317,9 +319,10 @@ make_conf(const CdcKafkaConfig *config, ConnectRules *rules, bool producer)
 		set_number(conf, "queued.max.messages.kbytes", kbytes);
 		/* assign() asks for a group, though nothing joins it */
 		set_property(conf, "group.id", config->group, false, false);
+		cdc_kafka_watch_hook(conf, &shared->watch);
 	}
 	set_fixed(conf, forced_properties, lengthof(forced_properties), producer);
-	rd_kafka_conf_set_opaque(conf, rules);
+	rd_kafka_conf_set_opaque(conf, shared);
 	rd_kafka_conf_set_connect_cb(conf, connect_if_allowed);
 	/* refused only by a library without TLS, which needs none */
 	(void) rd_kafka_conf_set_ssl_cert_verify_cb(conf, note_certificate);
@@ -349,7 +352,7 @@ new_client(rd_kafka_conf_t *conf, bool producer, char *text, size_t size)
 
 rd_kafka_t *
 cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
-					  ConnectRules **rules)
+					  Shared **shared)
 {
 	rd_kafka_conf_t *conf;
 	rd_kafka_t *volatile rk = NULL;
@@ -358,10 +361,10 @@ cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
 	if (MyBackendType != B_BG_WORKER)
 		elog(ERROR, "librdkafka may only run in a worker of cdc_sink");
 	check_mechanism(config);
-	*rules = make_rules(config->allowed_brokers);
+	*shared = make_shared(config->allowed_brokers);
 	PG_TRY();
 	{
-		conf = make_conf(config, *rules, producer);
+		conf = make_conf(config, *shared, producer);
 		cdc_kafka_prepare_exit();
 		if (!cdc_debug_kafka())
 			rk = new_client(conf, producer, text, sizeof(text));
@@ -380,7 +383,7 @@ cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
 	}
 	PG_CATCH();
 	{
-		cdc_kafka_free_rules(*rules);
+		cdc_kafka_free_shared(*shared);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();

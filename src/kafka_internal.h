@@ -21,18 +21,42 @@
 #include "debug_fail.h"
 #include "kafka.h"
 
+/* A partition whose fetches are watched. */
+typedef struct Watched
+{
+	const char *topic;			/* interned in CdcKafka.topics */
+	int32		partition;
+	int32		part;
+	int64		high;			/* high watermark last seen; -1: none */
+	bool		doubt;			/* it fell, and nobody was told yet */
+} Watched;
+
+/* kafka_watch.c's own. */
+typedef struct Watch
+{
+	pthread_mutex_t mutex;		/* guards the rest */
+	int			fd;				/* of the handle; -1: it has none */
+	int64		interval_us;	/* how often to look at least */
+	int64		looked_us;		/* last time, by the monotonic clock */
+	int			n;
+	Watched    *parts;
+	bool		unknown;		/* some have no watermark */
+	bool		doubts;			/* some are in doubt; read without the mutex */
+} Watch;
+
 /*
- * What our two callbacks may touch on librdkafka's threads; malloc'ed, and never
- * freed before the handle is known to be destroyed.
+ * What librdkafka's threads share with the handle, by our callbacks; malloc'ed,
+ * and never freed before the handle is known to be destroyed.
  */
-typedef struct ConnectRules
+typedef struct Shared
 {
 	CdcBrokerList *allowed;
-	pthread_mutex_t mutex;		/* guards the rest */
+	pthread_mutex_t mutex;		/* guards the next three */
 	uint64		refusals;
 	char		refused[256];	/* name of the last one, "host:port" */
 	const char *certificate_problem;	/* of the last one refused, static */
-} ConnectRules;
+	Watch		watch;
+} Shared;
 
 typedef struct PartitionKey
 {
@@ -52,6 +76,7 @@ typedef struct Partition
 	int32		leader;			/* as metadata last told it, or LEADER_... */
 	bool		halted;			/* librdkafka skipped something: nothing more
 								 * may be delivered until it is added anew */
+	int			watched;		/* index in the watch; -1: not there yet */
 } Partition;
 
 /* A broker whose connection broke, and from which nothing came since. */
@@ -78,7 +103,7 @@ struct CdcKafka
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *queue;	/* consumer queue; logs and errors too */
 	int			fd;				/* eventfd; counts as an external FD */
-	ConnectRules *rules;
+	Shared *shared;
 	uint64		refusals_seen;
 	TimestampTz refused_at;
 	char	   *cluster_id;
@@ -124,12 +149,12 @@ extern pthread_mutex_t cdc_kafka_reading;
 /* --- kafka_conf.c --- */
 
 /*
- * Makes a client and the rules of its connections; ereports HV00D, 22023 or
+ * Makes a client and what it shares with us; ereports HV00D, 22023 or
  * class 53, with nothing left behind.
  */
 extern rd_kafka_t *cdc_kafka_make_client(const CdcKafkaConfig *config,
-										 bool producer, ConnectRules **rules);
-extern void cdc_kafka_free_rules(ConnectRules *rules);
+										 bool producer, Shared **shared);
+extern void cdc_kafka_free_shared(Shared *shared);
 /* The fetch queue's bound: the caller's, or less where the user wants so. */
 extern int	cdc_kafka_queue_kbytes(const CdcKafkaConfig *config);
 
@@ -139,11 +164,11 @@ extern int	cdc_kafka_queue_kbytes(const CdcKafkaConfig *config);
 extern void cdc_kafka_prepare_exit(void);
 typedef struct CdcDestruction CdcDestruction;
 /*
- * Begins to destroy a client and its rules in a thread.  With wait, the
+ * Begins to destroy a client and what it shares in a thread.  With wait, the
  * result is for cdc_kafka_await_destructions; else NULL.
  */
 extern CdcDestruction *cdc_kafka_start_destruction(rd_kafka_t *rk,
-												   ConnectRules *rules,
+												   Shared *shared,
 												   bool wait);
 /* Waits for them, at most 2 s in all; NULL entries are passed over. */
 extern void cdc_kafka_await_destructions(CdcDestruction **destructions, int n);
@@ -185,6 +210,25 @@ extern Partition *cdc_kafka_partition_of(CdcKafka *kafka,
 /* Was a message of this topic seen since the assignment changed? */
 extern bool cdc_kafka_knows_topic(const CdcKafka *kafka,
 								  const rd_kafka_topic_t *rkt);
+
+/* --- kafka_watch.c --- */
+
+extern void cdc_kafka_watch_init(Watch *watch);
+extern void cdc_kafka_watch_free(Watch *watch);
+/* Has a client that is made of conf call the watch. */
+extern void cdc_kafka_watch_hook(rd_kafka_conf_t *conf, Watch *watch);
+/* The handle's descriptor is to be woken, until cdc_kafka_watch_end. */
+extern void cdc_kafka_watch_begin(CdcKafka *kafka);
+extern void cdc_kafka_watch_end(CdcKafka *kafka);
+/* Watches what is assigned now; ERROR where memory is short. */
+extern void cdc_kafka_watch_assigned(CdcKafka *kafka);
+/*
+ * Is a partition in doubt?  Whoever took an event from the queue must ask
+ * before using it.  Any thread may.
+ */
+extern bool cdc_kafka_has_doubts(const CdcKafka *kafka);
+/* The part of one that is, which is forgotten; -1: none. */
+extern int32 cdc_kafka_take_doubt(CdcKafka *kafka);
 
 /* --- kafka_trouble.c --- */
 

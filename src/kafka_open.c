@@ -48,7 +48,7 @@ static bool ever_opened;
 struct CdcDestruction
 {
 	rd_kafka_t *rk;
-	ConnectRules *rules;		/* freed after the client */
+	Shared *shared;		/* freed after the client */
 	bool		unattended;		/* nobody waits: the thread frees this, too */
 	sem_t		done;
 };
@@ -57,7 +57,7 @@ struct CdcDestruction
 static void
 finish(CdcDestruction *destruction)
 {
-	cdc_kafka_free_rules(destruction->rules);
+	cdc_kafka_free_shared(destruction->shared);
 	sem_destroy(&destruction->done);
 	free(destruction);
 }
@@ -97,14 +97,14 @@ start_thread(CdcDestruction *destruction)
 }
 
 CdcDestruction *
-cdc_kafka_start_destruction(rd_kafka_t *rk, ConnectRules *rules, bool wait)
+cdc_kafka_start_destruction(rd_kafka_t *rk, Shared *shared, bool wait)
 {
 	CdcDestruction *destruction = malloc(sizeof(*destruction));
 
 	if (destruction == NULL)
 		return NULL;
 	destruction->rk = rk;
-	destruction->rules = rules;
+	destruction->shared = shared;
 	destruction->unattended = !wait;
 	if (sem_init(&destruction->done, 0, 0) != 0)
 		return NULL;
@@ -142,6 +142,7 @@ begin_close(CdcKafka *kafka)
 	pthread_mutex_lock(&cdc_kafka_reading);
 	cdc_open_kafka = NULL;
 	pthread_mutex_unlock(&cdc_kafka_reading);
+	cdc_kafka_watch_end(kafka);
 	/* what cannot be relied on is left as it is to the end of the process */
 	if (kafka->tainted)
 		return NULL;
@@ -153,7 +154,7 @@ begin_close(CdcKafka *kafka)
 		rd_kafka_queue_destroy(kafka->commits);
 	rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);
 	rd_kafka_queue_destroy(kafka->queue);
-	destruction = cdc_kafka_start_destruction(kafka->rk, kafka->rules, true);
+	destruction = cdc_kafka_start_destruction(kafka->rk, kafka->shared, true);
 	if (kafka->fd >= 0)
 	{
 		close(kafka->fd);
@@ -264,6 +265,7 @@ open_wakeup(CdcKafka *kafka)
 	}
 	rd_kafka_queue_io_event_enable(kafka->queue, kafka->fd, &one,
 								   sizeof(one));
+	cdc_kafka_watch_begin(kafka);
 }
 
 CdcKafka *
@@ -280,7 +282,7 @@ cdc_kafka_open(const CdcKafkaConfig *config)
 	kafka = make_kafka();
 	PG_TRY();
 	{
-		kafka->rk = cdc_kafka_make_client(config, false, &kafka->rules);
+		kafka->rk = cdc_kafka_make_client(config, false, &kafka->shared);
 		kafka->wake_bytes = INT64CONST(1024) * cdc_kafka_queue_kbytes(config) / WAKE_PARTS;
 		rd_kafka_poll_set_consumer(kafka->rk);
 		kafka->queue = rd_kafka_queue_get_consumer(kafka->rk);

@@ -25,7 +25,7 @@ struct CdcProducer
 	pid_t		pid;
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *queue;	/* deliveries, errors, logs */
-	ConnectRules *rules;
+	Shared *shared;
 	rd_kafka_event_t *event;	/* held: deliveries come several at a time */
 	bool		tainted;		/* not to be destroyed: cdc_kafka_take_log */
 	char		complaint[CDC_MESSAGE_LEN];
@@ -45,7 +45,7 @@ cdc_producer_open(const CdcKafkaConfig *config)
 	producer->pid = getpid();
 	PG_TRY();
 	{
-		producer->rk = cdc_kafka_make_client(config, true, &producer->rules);
+		producer->rk = cdc_kafka_make_client(config, true, &producer->shared);
 	}
 	PG_CATCH();
 	{
@@ -76,7 +76,7 @@ cdc_producer_begin_close(bool wait)
 	rd_kafka_purge(producer->rk, RD_KAFKA_PURGE_F_QUEUE |
 				   RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
 	rd_kafka_queue_destroy(producer->queue);
-	destruction = cdc_kafka_start_destruction(producer->rk, producer->rules,
+	destruction = cdc_kafka_start_destruction(producer->rk, producer->shared,
 											  wait);
 	pfree(producer);
 	return destruction;

@@ -174,14 +174,14 @@ cdc_kafka_note_trouble(CdcKafka *kafka, const char *reason, const char *message)
 static void
 note_refusals(CdcKafka *kafka)
 {
-	ConnectRules *rules = kafka->rules;
-	char		refused[sizeof(rules->refused)];
+	Shared *shared = kafka->shared;
+	char		refused[sizeof(shared->refused)];
 	uint64		refusals;
 
-	pthread_mutex_lock(&rules->mutex);
-	refusals = rules->refusals;
-	strlcpy(refused, rules->refused, sizeof(refused));
-	pthread_mutex_unlock(&rules->mutex);
+	pthread_mutex_lock(&shared->mutex);
+	refusals = shared->refusals;
+	strlcpy(refused, shared->refused, sizeof(refused));
+	pthread_mutex_unlock(&shared->mutex);
 	if (refusals > kafka->refusals_seen)
 	{
 		kafka->refusals_seen = refusals;
@@ -302,8 +302,8 @@ cdc_kafka_explanation(CdcKafka *kafka, const char *reason, const char *text)
 		return "to Kafka 4.0 or later, librdkafka before 2.6.1 cannot log in by SCRAM";
 	if (strstr(text, "certificate verify failed") == NULL)
 		return "";
-	pthread_mutex_lock(&kafka->rules->mutex);
-	problem = kafka->rules->certificate_problem;
-	pthread_mutex_unlock(&kafka->rules->mutex);
+	pthread_mutex_lock(&kafka->shared->mutex);
+	problem = kafka->shared->certificate_problem;
+	pthread_mutex_unlock(&kafka->shared->mutex);
 	return problem != NULL ? problem : "";
 }

@@ -105,7 +105,6 @@ typedef struct CdcPartition
 	CdcLoss    *loss;			/* NULL: none; in the pipeline's context */
 	bool		waits;			/* knows no log: others of its topic come first */
 	TimestampTz waits_since;
-	int64		high_seen;		/* high watermark last seen; -1: none */
 	TimestampTz gone_since;		/* when the topic was first seen without this
 								 * partition; 0: it has it */
 	int64		low_first;		/* low watermark as first learned; -1: none */

@@ -107,7 +107,7 @@ cdc_pipeline_add_partition(CdcPipeline *pipeline, const char *topic,
 	part->next_offset = part->read_offset = next_offset;
 	part->eof_offset = part->low_watermark = part->end_offset = -1;
 	part->last_ts_ms = part->skip_offset = part->combined_at = -1;
-	part->anchor.offset = part->high_seen = part->low_first = -1;
+	part->anchor.offset = part->low_first = -1;
 	find_mappings(pipeline->subscription, part);
 	if ((pipeline->nparts & (pipeline->nparts - 1)) == 0)
 		pipeline->parts = pipeline->nparts == 0 ? palloc(sizeof(CdcPartition *)) :

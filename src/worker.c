@@ -339,21 +339,23 @@ report_statistics(Worker *worker)
 	return TimestampDifferenceMilliseconds(now, worker->report_at) + 1;
 }
 
-/* Waits for timeout ms at most; false where nothing came. */
-static bool
-wait_slice(Worker *worker, bool latch_only, long timeout)
+/* Waits for timeout ms at most; before a retry, only for other processes. */
+static void
+wait_events(Worker *worker, long timeout)
 {
 	static uint32 retry_event = 0;
 	static uint32 apply_event = 0;
 	WaitEvent	event;
 
-	if (latch_only)
-		return (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						  timeout, cdc_compat_wait_event(&retry_event, "CdcSinkRetry")) &
-				WL_LATCH_SET) != 0;
+	if (worker->retry.at != 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 timeout, cdc_compat_wait_event(&retry_event, "CdcSinkRetry"));
+		return;
+	}
 	prepare_waits(worker);
-	return WaitEventSetWait(worker->waits, timeout, &event, 1,
-							cdc_compat_wait_event(&apply_event, "CdcSinkApply")) > 0;
+	(void) WaitEventSetWait(worker->waits, timeout, &event, 1,
+							cdc_compat_wait_event(&apply_event, "CdcSinkApply"));
 }
 
 /* Waits for work, a message from another process, or the next due time. */
@@ -394,14 +396,9 @@ wait_for_work(Worker *worker)
 		timeout = Min(timeout, DDL_MS);
 	if (worker->consumer && !worker->consumer->status.connected)
 		timeout = Min(timeout, CONNECTION_MS);
-	/* counted in slices: the clock may be set back */
-	while (!wait_slice(worker, worker->retry.at != 0, Min(timeout, CDC_WATCH_MS)))
-	{
-		timeout -= CDC_WATCH_MS;
-		if (timeout <= 0 ||
-			(worker->consumer && cdc_consumer_watch(worker->consumer)))
-			break;
-	}
+	if (worker->consumer && cdc_consumer_waits(worker->consumer))
+		timeout = Min(timeout, CDC_SIBLINGS_MS);
+	wait_events(worker, timeout);
 	ResetLatch(MyLatch);
 }
 

@@ -11,6 +11,7 @@ use CdcSink::Events;
 use CdcSink::Kafka;
 use CdcSink::Node;
 use CdcSink::Process qw(wait_for);
+use CdcSink::Proxy;
 
 my $kafka = CdcSink::Kafka->new;
 my $node = new_read_side('recreated');
@@ -70,6 +71,30 @@ $session->query_safe('COMMIT');
 $session->quit;
 wait_for_state($node, 'l', qr/^stopped offset_out_of_range$/);
 is($node->safe_psql('postgres', "SELECT count(*), count(*) FILTER (WHERE v = 'new'), max(next_offset) FROM locked, cdc_sink.position p WHERE p.topic = 'locked'"), '25|0|25', 'what was read of the old topic is applied, and the position with it');
+
+# --- the worker is busy while the topic is exchanged: its client sees one failed fetch, and the next brings records of the new topic, before it looks
+my $proxy = CdcSink::Proxy->new($kafka->bootstrap);
+$kafka->recreate_topic('busy', 1, records(5, 'old'));
+$node->safe_psql('postgres', qq{CREATE SERVER proxied FOREIGN DATA WRAPPER cdc_sink OPTIONS ("bootstrap.servers" '@{[$proxy->bootstrap]}');
+	CREATE TABLE busy (id int PRIMARY KEY, v text);
+	CREATE FUNCTION work() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN
+		WHILE NOT pg_try_advisory_xact_lock_shared(1) LOOP PERFORM pg_sleep(0.05); END LOOP; RETURN new; END \$\$;
+	CREATE TRIGGER work BEFORE INSERT ON busy FOR EACH ROW EXECUTE FUNCTION work();
+	ALTER TABLE busy ENABLE ALWAYS TRIGGER work;
+	SELECT cdc_sink.create_subscription('b', 'proxied'); SELECT cdc_sink.add_mapping('b', 'busy', 'busy')});
+ok_caught_up($node, 'b', 'the first records arrive');
+$session = $node->background_psql('postgres');
+$session->query_safe('SELECT pg_advisory_lock(1)');
+$kafka->produce('busy', map { inserted({ id => $_, v => 'read' }) } 6 .. 25);
+wait_for(sub { $node->safe_psql('postgres', q(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cdc_sink apply worker' AND wait_event = 'PgSleep')) eq '1' }, 'the worker is busy');
+my $bytes = (split / /, $proxy->command('stats'))[2];
+$proxy->command('delay', 2000);
+$kafka->recreate_topic('busy', 1, map { inserted({ id => $_, v => 'new' x 100 }) } 1 .. 400);
+$proxy->command('pass');
+wait_for(sub { (split / /, $proxy->command('stats'))[2] - $bytes > 300 * 300 }, 'the client has records of the new topic');
+$session->quit;
+wait_for_state($node, 'b', qr/^stopped topic_recreated$/);
+is($node->safe_psql('postgres', "SELECT count(*), count(*) FILTER (WHERE v LIKE 'new%'), max(next_offset) FROM busy, cdc_sink.position p WHERE p.topic = 'busy'"), '25|0|25', 'nothing of it is applied');
 
 # --- deleted, not made anew: waiting, and nothing is lost when it comes back with another beginning
 $kafka->drop_topic('deleted');
