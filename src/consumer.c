@@ -21,7 +21,7 @@
 #include "moved.h"
 #include "oneshot.h"
 
-#define SIBLINGS_MS			50
+#define LOOK_MS				50
 #define ENDS_IDLE_MS		10000
 #define ENDS_ACTIVE_US		INT64CONST(60000000)
 /* while a broker fails: only an answer tells that it is back */
@@ -315,7 +315,7 @@ cdc_consumer_tend(CdcConsumer *consumer)
 	if (now >= consumer->next_siblings)
 	{
 		cdc_consumer_look_at_siblings(consumer);
-		consumer->next_siblings = TimestampTzPlusMilliseconds(now, SIBLINGS_MS);
+		consumer->next_siblings = TimestampTzPlusMilliseconds(now, LOOK_MS);
 	}
 	/* without a broker a question would only hold everything up */
 	cdc_kafka_status(consumer->kafka, &consumer->status);

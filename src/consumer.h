@@ -232,7 +232,10 @@ extern int64 cdc_consumer_begin_check(CdcConsumer *consumer, CdcPartition *part)
  * were not taken yet are delivered again.
  */
 extern void cdc_consumer_doubt(CdcConsumer *consumer, CdcPartition *part);
-/* The same unless it is being checked: for what is told again and again. */
+/*
+ * The same unless it is being checked, or there is nothing to check: for what
+ * is told again and again.
+ */
 extern void cdc_consumer_recheck(CdcConsumer *consumer, CdcPartition *part);
 /* Assigns all of them anew. */
 extern void cdc_consumer_doubt_all(CdcConsumer *consumer);

@@ -24,8 +24,8 @@
 
 /* behind an anchor that was found, this many offsets are read again at most */
 #define GAP_OFFSETS		1000
-/* within this time another worker has noticed that a log was exchanged: the
- * longest fetch, the way to its client, a check */
+/* within this time, and that before a failed fetch is repeated, another worker
+ * has noticed that a log was exchanged: the longest fetch, a check */
 #define NOTICE_MS		2000
 
 /* The anchor of what was read last, applied or not. */
@@ -99,7 +99,10 @@ cdc_consumer_doubt(CdcConsumer *consumer, CdcPartition *part)
 void
 cdc_consumer_recheck(CdcConsumer *consumer, CdcPartition *part)
 {
-	if (part->check == CDC_CHECK_NONE)
+	CdcAnchor	anchor;
+
+	find_anchor(consumer->pipeline, part, &anchor);
+	if (part->check == CDC_CHECK_NONE && anchor.offset >= 0)
 		cdc_consumer_doubt(consumer, part);
 }
 
@@ -197,10 +200,9 @@ bool
 cdc_consumer_checking(const CdcConsumer *consumer)
 {
 	for (int i = 0; i < consumer->pipeline->nparts; i++)
-		if (consumer->pipeline->parts[i]->check != CDC_CHECK_NONE ||
-			consumer->pipeline->parts[i]->waits)
+		if (consumer->pipeline->parts[i]->check != CDC_CHECK_NONE)
 			return true;
-	return false;
+	return cdc_consumer_waits(consumer);
 }
 
 /* --- partitions of which nothing is known --- */
@@ -260,7 +262,8 @@ judge_topic(CdcConsumer *consumer, const CdcPartition *part,
 			int nentries)
 {
 	bool		early = !TimestampDifferenceExceeds(part->waits_since,
-													GetCurrentTimestamp(), NOTICE_MS);
+													GetCurrentTimestamp(), NOTICE_MS +
+													cdc_kafka_error_backoff_ms(consumer->kafka));
 	Sibling		result = SIBLING_FINE;
 
 	for (int i = 0; i < topic->nanchored; i++)

@@ -6,9 +6,10 @@
  * Floor 3.  Behind it, kafka_internal.h is the only file that includes
  * rdkafka.h (for the files kafka*.c).  All of it runs in
  * our own worker processes (checked), on their main thread but for
- * cdc_kafka_read, and a process has at most one handle.  librdkafka's threads never run our code but two
- * pure-C callbacks: connect_cb enforces cdc_sink.allowed_brokers, and
- * ssl_cert_verify_cb notes why OpenSSL refused a certificate.
+ * cdc_kafka_read, and a process has at most one handle.  librdkafka's threads
+ * never run our code but pure-C callbacks: connect_cb enforces
+ * cdc_sink.allowed_brokers, ssl_cert_verify_cb notes why OpenSSL refused a
+ * certificate, and on_request_sent looks for exchanged logs (kafka_watch.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -114,6 +115,8 @@ extern int	cdc_kafka_wakeup_fd(CdcKafka *kafka);
  * fail, with the time to connect.
  */
 extern int	cdc_kafka_answer_ms(CdcKafka *kafka);
+/* In ms, how long a fetch that failed is not repeated. */
+extern int	cdc_kafka_error_backoff_ms(CdcKafka *kafka);
 
 /* Adds partitions to the assignment, each at its explicit offset. */
 extern void cdc_kafka_add(CdcKafka *kafka, const CdcTopicPartition *parts, int n);

@@ -143,25 +143,31 @@ change_assignment(CdcKafka *kafka, bool add)
 {
 	char		text[CDC_MESSAGE_LEN] = "";
 	bool		failed = cdc_debug_kafka();
-	rd_kafka_error_t *error = NULL;
 
+	if (!add)
+		cdc_kafka_watch_assigned(kafka);
 	if (!failed)
-		error = add ? rd_kafka_incremental_assign(kafka->rk, kafka->list) :
+	{
+		rd_kafka_error_t *error = add ?
+			rd_kafka_incremental_assign(kafka->rk, kafka->list) :
 			rd_kafka_incremental_unassign(kafka->rk, kafka->list);
+
+		if (error != NULL)
+		{
+			failed = true;
+			strlcpy(text, rd_kafka_error_string(error), sizeof(text));
+			rd_kafka_error_destroy(error);
+		}
+	}
 	cdc_kafka_release_question(kafka);
 	list_assigned(kafka);
-	cdc_kafka_watch_assigned(kafka);
-	if (error == NULL && !failed)
-		return;
-	if (error != NULL)
-	{
-		strlcpy(text, rd_kafka_error_string(error), sizeof(text));
-		rd_kafka_error_destroy(error);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_FDW_ERROR),
-			 errmsg("could not %s partitions", add ? "assign" : "unassign"),
-			 errdetail("%s", text)));
+	if (add)
+		cdc_kafka_watch_assigned(kafka);
+	if (failed)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("could not %s partitions", add ? "assign" : "unassign"),
+				 errdetail("%s", text)));
 }
 
 void
@@ -187,19 +193,32 @@ cdc_kafka_add(CdcKafka *kafka, const CdcTopicPartition *parts, int n)
 	change_assignment(kafka, true);
 }
 
-/* Drops the message at hand where it is of this partition. */
-static void
-drop_message(CdcKafka *kafka, const CdcTopicPartition *part)
+/* Is the event at hand, a record or an error, of this partition? */
+static bool
+is_at_hand(CdcKafka *kafka, const CdcTopicPartition *part)
 {
-	if (kafka->event == NULL ||
-		rd_kafka_event_type(kafka->event) != RD_KAFKA_EVENT_FETCH)
-		return;
-	if (kafka->message == NULL)
-		kafka->message = rd_kafka_event_message_next(kafka->event);
-	if (kafka->message != NULL &&
-		kafka->message->partition == part->partition &&
-		strcmp(rd_kafka_topic_name(kafka->message->rkt), part->topic) == 0)
-		cdc_kafka_release_event(kafka);
+	rd_kafka_topic_partition_t *where;
+	bool		same;
+
+	if (kafka->event == NULL)
+		return false;
+	if (rd_kafka_event_type(kafka->event) == RD_KAFKA_EVENT_FETCH)
+	{
+		if (kafka->message == NULL)
+			kafka->message = rd_kafka_event_message_next(kafka->event);
+		return kafka->message != NULL &&
+			kafka->message->partition == part->partition &&
+			strcmp(rd_kafka_topic_name(kafka->message->rkt), part->topic) == 0;
+	}
+	if (rd_kafka_event_type(kafka->event) != RD_KAFKA_EVENT_ERROR)
+		return false;
+	where = rd_kafka_event_topic_partition(kafka->event);
+	if (where == NULL)
+		return false;
+	same = where->partition == part->partition &&
+		strcmp(where->topic, part->topic) == 0;
+	rd_kafka_topic_partition_destroy(where);
+	return same;
 }
 
 void
@@ -212,7 +231,9 @@ cdc_kafka_remove(CdcKafka *kafka, const CdcTopicPartition *parts, int n)
 	for (int i = 0; i < n; i++)
 	{
 		find_partition(kafka, parts[i].topic, parts[i].partition, HASH_REMOVE);
-		drop_message(kafka, &parts[i]);
+		/* librdkafka drops only what is still in its queue */
+		if (is_at_hand(kafka, &parts[i]))
+			cdc_kafka_release_event(kafka);
 	}
 	change_assignment(kafka, false);
 }

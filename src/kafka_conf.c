@@ -49,8 +49,6 @@ static const FixedProperty default_properties[] = {
 	{"fetch.queue.backoff.ms", "10", true, CONSUMER},
 	/* questions wait behind an idle fetch: wait_for_catchup is as slow as this */
 	{"fetch.wait.max.ms", "500", false, CONSUMER},
-	/* as long a failed fetch can be seen, see consumer_anchor.c */
-	{"fetch.error.backoff.ms", "1000", false, CONSUMER},
 	{"topic.metadata.refresh.interval.ms", "10000", false, BOTH},
 	{"reconnect.backoff.ms", "100", false, BOTH},
 	{"reconnect.backoff.max.ms", "2000", false, BOTH},
@@ -84,7 +82,7 @@ static const FixedProperty forced_properties[] = {
 };
 
 void
-cdc_kafka_free_shared(Shared *shared)
+cdc_kafka_free_shared(ClientShared *shared)
 {
 	cdc_brokers_free(shared->allowed);
 	cdc_kafka_watch_free(&shared->watch);
@@ -100,7 +98,7 @@ static int
 connect_if_allowed(int sock, const struct sockaddr *address, int length,
 				   const char *name, void *opaque)
 {
-	Shared *shared = opaque;
+	ClientShared *shared = opaque;
 
 	if (!cdc_brokers_allow(shared->allowed, name, address))
 	{
@@ -150,7 +148,7 @@ note_certificate(rd_kafka_t *rk, const char *name, int32_t id, int *x509_error,
 				 int depth, const char *certificate, size_t size,
 				 char *text, size_t text_size, void *opaque)
 {
-	Shared *shared = opaque;
+	ClientShared *shared = opaque;
 
 	if (*x509_error == 0)
 		return 1;
@@ -161,10 +159,10 @@ note_certificate(rd_kafka_t *rk, const char *name, int32_t id, int *x509_error,
 	return 0;
 }
 
-static Shared *
+static ClientShared *
 make_shared(const char *allowed_brokers)
 {
-	Shared *shared = malloc(sizeof(*shared));
+	ClientShared *shared = malloc(sizeof(*shared));
 	char	   *problem = NULL;
 
 	if (shared == NULL)
@@ -302,7 +300,7 @@ check_mechanism(const CdcKafkaConfig *config)
 }
 
 static rd_kafka_conf_t *
-make_conf(const CdcKafkaConfig *config, Shared *shared, bool producer)
+make_conf(const CdcKafkaConfig *config, ClientShared *shared, bool producer)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	int			kbytes = cdc_kafka_queue_kbytes(config);
@@ -352,7 +350,7 @@ new_client(rd_kafka_conf_t *conf, bool producer, char *text, size_t size)
 
 rd_kafka_t *
 cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
-					  Shared **shared)
+					  ClientShared **shared)
 {
 	rd_kafka_conf_t *conf;
 	rd_kafka_t *volatile rk = NULL;
@@ -379,6 +377,11 @@ cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
 							 ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
 					 errmsg("could not create the Kafka client"),
 					 errdetail("%s", text)));
+		}
+		if (!producer && !(*shared)->watch.hooked)
+		{
+			rd_kafka_destroy(rk);
+			elog(ERROR, "librdkafka does not let its fetches be watched");
 		}
 	}
 	PG_CATCH();

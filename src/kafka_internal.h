@@ -28,7 +28,7 @@ typedef struct Watched
 	int32		partition;
 	int32		part;
 	int64		high;			/* high watermark last seen; -1: none */
-	bool		doubt;			/* it fell, and nobody was told yet */
+	bool		doubt;			/* perhaps another log, and nobody was told yet */
 } Watched;
 
 /* kafka_watch.c's own. */
@@ -36,7 +36,8 @@ typedef struct Watch
 {
 	pthread_mutex_t mutex;		/* guards the rest */
 	int			fd;				/* of the handle; -1: it has none */
-	int64		interval_us;	/* how often to look at least */
+	bool		hooked;			/* the client calls the watch */
+	int64		interval_us;	/* longest time between two looks */
 	int64		looked_us;		/* last time, by the monotonic clock */
 	int			n;
 	Watched    *parts;
@@ -48,7 +49,7 @@ typedef struct Watch
  * What librdkafka's threads share with the handle, by our callbacks; malloc'ed,
  * and never freed before the handle is known to be destroyed.
  */
-typedef struct Shared
+typedef struct ClientShared
 {
 	CdcBrokerList *allowed;
 	pthread_mutex_t mutex;		/* guards the next three */
@@ -56,7 +57,7 @@ typedef struct Shared
 	char		refused[256];	/* name of the last one, "host:port" */
 	const char *certificate_problem;	/* of the last one refused, static */
 	Watch		watch;
-} Shared;
+} ClientShared;
 
 typedef struct PartitionKey
 {
@@ -103,7 +104,7 @@ struct CdcKafka
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *queue;	/* consumer queue; logs and errors too */
 	int			fd;				/* eventfd; counts as an external FD */
-	Shared *shared;
+	ClientShared *shared;
 	uint64		refusals_seen;
 	TimestampTz refused_at;
 	char	   *cluster_id;
@@ -153,8 +154,8 @@ extern pthread_mutex_t cdc_kafka_reading;
  * class 53, with nothing left behind.
  */
 extern rd_kafka_t *cdc_kafka_make_client(const CdcKafkaConfig *config,
-										 bool producer, Shared **shared);
-extern void cdc_kafka_free_shared(Shared *shared);
+										 bool producer, ClientShared **shared);
+extern void cdc_kafka_free_shared(ClientShared *shared);
 /* The fetch queue's bound: the caller's, or less where the user wants so. */
 extern int	cdc_kafka_queue_kbytes(const CdcKafkaConfig *config);
 
@@ -168,7 +169,7 @@ typedef struct CdcDestruction CdcDestruction;
  * result is for cdc_kafka_await_destructions; else NULL.
  */
 extern CdcDestruction *cdc_kafka_start_destruction(rd_kafka_t *rk,
-												   Shared *shared,
+												   ClientShared *shared,
 												   bool wait);
 /* Waits for them, at most 2 s in all; NULL entries are passed over. */
 extern void cdc_kafka_await_destructions(CdcDestruction **destructions, int n);
@@ -215,13 +216,19 @@ extern bool cdc_kafka_knows_topic(const CdcKafka *kafka,
 
 extern void cdc_kafka_watch_init(Watch *watch);
 extern void cdc_kafka_watch_free(Watch *watch);
-/* Has a client that is made of conf call the watch. */
+/* Has a client that is made of conf call the watch; then it is hooked. */
 extern void cdc_kafka_watch_hook(rd_kafka_conf_t *conf, Watch *watch);
 /* The handle's descriptor is to be woken, until cdc_kafka_watch_end. */
 extern void cdc_kafka_watch_begin(CdcKafka *kafka);
 extern void cdc_kafka_watch_end(CdcKafka *kafka);
-/* Watches what is assigned now; ERROR where memory is short. */
+/*
+ * Watches what kafka->partitions holds now; ERROR where memory is short.
+ * librdkafka must know all of that.
+ */
 extern void cdc_kafka_watch_assigned(CdcKafka *kafka);
+/* Raises doubt about a partition, or about all that a broker leads. */
+extern void cdc_kafka_doubt(CdcKafka *kafka, const Partition *partition);
+extern void cdc_kafka_doubt_leader(CdcKafka *kafka, int32 broker);
 /*
  * Is a partition in doubt?  Whoever took an event from the queue must ask
  * before using it.  Any thread may.

@@ -48,7 +48,7 @@ static bool ever_opened;
 struct CdcDestruction
 {
 	rd_kafka_t *rk;
-	Shared *shared;		/* freed after the client */
+	ClientShared *shared;		/* freed after the client */
 	bool		unattended;		/* nobody waits: the thread frees this, too */
 	sem_t		done;
 };
@@ -97,7 +97,7 @@ start_thread(CdcDestruction *destruction)
 }
 
 CdcDestruction *
-cdc_kafka_start_destruction(rd_kafka_t *rk, Shared *shared, bool wait)
+cdc_kafka_start_destruction(rd_kafka_t *rk, ClientShared *shared, bool wait)
 {
 	CdcDestruction *destruction = malloc(sizeof(*destruction));
 
@@ -326,4 +326,10 @@ cdc_kafka_answer_ms(CdcKafka *kafka)
 {
 	return get_number(kafka, "socket.timeout.ms") +
 		get_number(kafka, "socket.connection.setup.timeout.ms");
+}
+
+int
+cdc_kafka_error_backoff_ms(CdcKafka *kafka)
+{
+	return get_number(kafka, "fetch.error.backoff.ms");
 }

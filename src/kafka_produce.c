@@ -25,7 +25,7 @@ struct CdcProducer
 	pid_t		pid;
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *queue;	/* deliveries, errors, logs */
-	Shared *shared;
+	ClientShared *shared;
 	rd_kafka_event_t *event;	/* held: deliveries come several at a time */
 	bool		tainted;		/* not to be destroyed: cdc_kafka_take_log */
 	char		complaint[CDC_MESSAGE_LEN];

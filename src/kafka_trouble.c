@@ -67,6 +67,8 @@ cdc_kafka_broker_failed(CdcKafka *kafka, const char *text, bool unreadable)
 		broker->number = number;
 		broker->since = GetCurrentTimestamp();
 		broker->unreadable = false;
+		/* who knows what was done to its logs meanwhile */
+		cdc_kafka_doubt_leader(kafka, number);
 	}
 	/* the next connection breaks for the same reason, which it does not tell */
 	if (broker->unreadable && !unreadable)
@@ -113,8 +115,12 @@ cdc_kafka_note_leaders(CdcKafka *kafka,
 		Partition  *partition = cdc_kafka_find_partition(kafka, topic->topic,
 														 found->id);
 
-		if (partition != NULL)
-			partition->leader = found->leader < 0 ? LEADER_NONE : found->leader;
+		if (partition == NULL)
+			continue;
+		/* an error that the leader before answered may have been dropped */
+		if (partition->leader != LEADER_UNKNOWN && partition->leader != found->leader)
+			cdc_kafka_doubt(kafka, partition);
+		partition->leader = found->leader < 0 ? LEADER_NONE : found->leader;
 	}
 }
 
@@ -174,7 +180,7 @@ cdc_kafka_note_trouble(CdcKafka *kafka, const char *reason, const char *message)
 static void
 note_refusals(CdcKafka *kafka)
 {
-	Shared *shared = kafka->shared;
+	ClientShared *shared = kafka->shared;
 	char		refused[sizeof(shared->refused)];
 	uint64		refusals;
 

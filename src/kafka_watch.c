@@ -6,12 +6,16 @@
  * Floor 3.  librdkafka repeats a fetch that failed without a word.  That a
  * topic was away for a moment shows only in the watermarks which it keeps of
  * the last answer, until the next one comes.  So the thread that sends the
- * fetches looks at them after each is sent: whatever the answer brings, the
- * doubt about its partition is known before.
+ * fetches looks at them after each is sent: whatever the next answer brings,
+ * the doubt about its partition is known before.
  *
- * The one hard thing: to look costs something for each partition, so it is
- * not done each time.  A partition whose fetch failed is not fetched for
- * fetch.error.backoff.ms; to look twice in that time finds it.
+ * Two hard things.  To look costs something for each partition, so it is not
+ * done each time where the library waits before it repeats a fetch: to look
+ * twice in that time is enough.  And its documentation allows no call from
+ * on_request_sent.  rd_kafka_get_watermark_offsets is made there knowingly: it
+ * takes the locks of the client, of a topic and of a partition, and the only
+ * caller of the interceptor holds none (seen in releases 2.0 to 2.14); no
+ * other place is certain to come before the next answer.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,6 +29,7 @@
 /* Kafka's number of the fetch request */
 #define FETCH_REQUEST	1
 
+/* cdc_kafka_watch_init: see kafka_internal.h; so all that are not static. */
 void
 cdc_kafka_watch_init(Watch *watch)
 {
@@ -52,7 +57,7 @@ look_at(rd_kafka_t *rk, Watch *watch, Watched *part)
 
 	if (rd_kafka_get_watermark_offsets(rk, part->topic, part->partition, &low,
 									   &high) != RD_KAFKA_RESP_ERR_NO_ERROR ||
-		low < 0 || high < 0)
+		high < 0)
 		high = -1;
 	fell = high < part->high;
 	part->doubt |= fell;
@@ -61,21 +66,30 @@ look_at(rd_kafka_t *rk, Watch *watch, Watched *part)
 	return fell;
 }
 
+/* Tells the worker, under the mutex. */
 static void
-look(rd_kafka_t *rk, Watch *watch)
+raise_doubts(Watch *watch)
 {
 	const uint64 one = 1;
-	bool		fell = false;
 
-	watch->unknown = false;
-	for (int i = 0; i < watch->n; i++)
-		fell |= look_at(rk, watch, &watch->parts[i]);
-	if (!fell)
-		return;
 	__atomic_store_n(&watch->doubts, true, __ATOMIC_RELEASE);
 	/* fails only where the descriptor is readable already */
 	if (watch->fd >= 0 && write(watch->fd, &one, sizeof(one)) < 0)
 		return;
+}
+
+/* Looks at all, or at those of which nothing is known. */
+static void
+look(rd_kafka_t *rk, Watch *watch, bool all)
+{
+	bool		fell = false;
+
+	watch->unknown = false;
+	for (int i = 0; i < watch->n; i++)
+		if (all || watch->parts[i].high < 0)
+			fell |= look_at(rk, watch, &watch->parts[i]);
+	if (fell)
+		raise_doubts(watch);
 }
 
 static int64
@@ -95,16 +109,17 @@ on_request_sent(rd_kafka_t *rk, int sock, const char *name, int32_t id,
 {
 	Watch	   *watch = opaque;
 	int64		now;
+	bool		due;
 
 	if (request != FETCH_REQUEST)
 		return RD_KAFKA_RESP_ERR_NO_ERROR;
 	now = now_us();
 	pthread_mutex_lock(&watch->mutex);
-	if (watch->unknown || now - watch->looked_us >= watch->interval_us)
-	{
+	due = now - watch->looked_us >= watch->interval_us;
+	if (due)
 		watch->looked_us = now;
-		look(rk, watch);
-	}
+	if (due || watch->unknown)
+		look(rk, watch, due);
 	pthread_mutex_unlock(&watch->mutex);
 	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
@@ -118,10 +133,14 @@ on_new(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque,
 	char		value[16] = "0";
 	size_t		size = sizeof(value);
 
-	(void) rd_kafka_conf_get(conf, "fetch.error.backoff.ms", value, &size);
-	watch->interval_us = atoi(value) * 1000 / 2;
-	return rd_kafka_interceptor_add_on_request_sent(rk, "cdc_sink",
-													on_request_sent, watch);
+	/* from 2.10 on, a partition that gets another leader does not wait */
+	if (rd_kafka_version() < 0x020a0000)
+		(void) rd_kafka_conf_get(conf, "fetch.error.backoff.ms", value, &size);
+	watch->interval_us = atoi(value) * INT64CONST(1000) / 2;
+	watch->hooked = rd_kafka_interceptor_add_on_request_sent(rk, "cdc_sink",
+															 on_request_sent, watch) ==
+		RD_KAFKA_RESP_ERR_NO_ERROR;
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 /* --- on the worker's --- */
@@ -206,6 +225,32 @@ cdc_kafka_watch_assigned(CdcKafka *kafka)
 	pthread_mutex_unlock(&watch->mutex);
 	free(old);
 	pfree(before);
+}
+
+void
+cdc_kafka_doubt(CdcKafka *kafka, const Partition *partition)
+{
+	Watch	   *watch = &kafka->shared->watch;
+
+	pthread_mutex_lock(&watch->mutex);
+	if (partition->watched >= 0 && partition->watched < watch->n)
+	{
+		watch->parts[partition->watched].doubt = true;
+		raise_doubts(watch);
+	}
+	pthread_mutex_unlock(&watch->mutex);
+}
+
+void
+cdc_kafka_doubt_leader(CdcKafka *kafka, int32 broker)
+{
+	HASH_SEQ_STATUS all;
+	Partition  *partition;
+
+	hash_seq_init(&all, kafka->partitions);
+	while ((partition = hash_seq_search(&all)) != NULL)
+		if (partition->leader == broker || partition->leader == LEADER_UNKNOWN)
+			cdc_kafka_doubt(kafka, partition);
 }
 
 bool

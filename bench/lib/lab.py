@@ -5,11 +5,13 @@ scripts give them, and the measured server syncs its WAL.
 """
 import glob
 import json
+import mmap
 import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 
 import jars
 import servers
@@ -204,6 +206,20 @@ def free_disk_gb(path):
     return shutil.disk_usage(path).free / 1e9
 
 
+def memory_speed(size=256 << 20):
+    """How fast memory is now: microseconds until a fresh page can be written, and GB/s of copying. On a virtual machine whose host
+    lends its memory elsewhere, the first is many times what it is on one of its own, and every figure of the report hangs on both."""
+    with mmap.mmap(-1, size) as fresh:
+        begin = time.monotonic()
+        for at in range(0, size, mmap.PAGESIZE):
+            fresh[at] = 1
+        touched = time.monotonic()
+        with memoryview(fresh) as view:
+            view[:size // 2] = view[size // 2:]
+        copied = time.monotonic()
+    return {"touch_us": (touched - begin) * 1e6 * mmap.PAGESIZE / size, "copy_gb_s": size / 2e9 / (copied - touched)}
+
+
 def machine_facts(lab):
     """What the report says about where it ran."""
     cpu = "unknown"
@@ -220,6 +236,6 @@ def machine_facts(lab):
         version = c.one("SHOW server_version")
     pkg = subprocess.run(["pkg-config", "--modversion", "rdkafka"], capture_output=True, text=True).stdout.strip()
     return {"processor": cpu, "cores": os.cpu_count(), "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9),
-            "load_at_start": load, "kernel": os.uname().release, "postgresql": version, "librdkafka": pkg,
+            "load_at_start": load, "memory": [memory_speed()], "kernel": os.uname().release, "postgresql": version, "librdkafka": pkg,
             "kafka": kafka[0][len("kafka_2.13-"):-4] if kafka else "?", "jdbc_sink": PEER_VERSION,
             "java": java[0] if java else "?", "shared_buffers_mb": shared_buffers_mb()}

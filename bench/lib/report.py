@@ -115,6 +115,13 @@ Fewer repetitions where time ran short: {facts['dropped']} steps were left out.
 """
 
 
+def memory_text(speeds):
+    """Of the beginning and the end of the run."""
+    def both(key, form):
+        return " and ".join(form.format(s[key]) for s in speeds)
+    return f"memory: {both('touch_us', '{:.1f}')} µs until a fresh page can be written, {both('copy_gb_s', '{:.1f}')} GB/s of copying (at the start and the end)"
+
+
 def markdown(facts, cells, results, failures, charts_dir):
     found = all_goals(results)
     met = sum(bool(g["met"]) for g in found)
@@ -122,7 +129,7 @@ def markdown(facts, cells, results, failures, charts_dir):
     out = ["# Benchmarks\n", "Made by `bench/run`; do not edit.\n",
            f"{facts['date']}, {facts['minutes']} minutes, scale {facts['scale']}, {facts['repetitions']} repetitions "
            f"(JDBC sink {facts['peer_repetitions']}). {facts['processor']}, {facts['cores']} cores, {facts['memory_gb']} GB, "
-           f"load {facts['load_at_start']} at the start. PostgreSQL {facts['postgresql']} (shared_buffers {facts['shared_buffers_mb']} MB, "
+           f"load {facts['load_at_start']} at the start; {memory_text(facts['memory'])}. PostgreSQL {facts['postgresql']} (shared_buffers {facts['shared_buffers_mb']} MB, "
            f"fsync on), librdkafka {facts['librdkafka']}, Kafka {facts['kafka']}, JDBC sink {facts['jdbc_sink']}, {facts['java']}.\n",
            f"## Goals: {met} of {known} measured ones met\n", table(["goal", "bound", "measured [range]", "met"], goal_rows(found)),
            f"![measured against the goals]({charts_dir}/goals.svg)\n"]

@@ -74,6 +74,7 @@ is($node->safe_psql('postgres', "SELECT count(*), count(*) FILTER (WHERE v = 'ne
 
 # --- the worker is busy while the topic is exchanged: its client sees one failed fetch, and the next brings records of the new topic, before it looks
 my $proxy = CdcSink::Proxy->new($kafka->bootstrap);
+sub to_clients { return (split / /, $proxy->command('stats'))[2]; }
 $kafka->recreate_topic('busy', 1, records(5, 'old'));
 $node->safe_psql('postgres', qq{CREATE SERVER proxied FOREIGN DATA WRAPPER cdc_sink OPTIONS ("bootstrap.servers" '@{[$proxy->bootstrap]}');
 	CREATE TABLE busy (id int PRIMARY KEY, v text);
@@ -87,11 +88,16 @@ $session = $node->background_psql('postgres');
 $session->query_safe('SELECT pg_advisory_lock(1)');
 $kafka->produce('busy', map { inserted({ id => $_, v => 'read' }) } 6 .. 25);
 wait_for(sub { $node->safe_psql('postgres', q(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cdc_sink apply worker' AND wait_event = 'PgSleep')) eq '1' }, 'the worker is busy');
-my $bytes = (split / /, $proxy->command('stats'))[2];
+foreach (1 .. 3)
+{
+	my $before = to_clients();
+	wait_for(sub { to_clients() > $before }, 'an answer without records: the end of what there is stands in the queue');
+}
+my $bytes = to_clients();
 $proxy->command('delay', 2000);
 $kafka->recreate_topic('busy', 1, map { inserted({ id => $_, v => 'new' x 100 }) } 1 .. 400);
 $proxy->command('pass');
-wait_for(sub { (split / /, $proxy->command('stats'))[2] - $bytes > 300 * 300 }, 'the client has records of the new topic');
+wait_for(sub { to_clients() - $bytes > 300 * 300 }, 'the client has records of the new topic');
 $session->quit;
 wait_for_state($node, 'b', qr/^stopped topic_recreated$/);
 is($node->safe_psql('postgres', "SELECT count(*), count(*) FILTER (WHERE v LIKE 'new%'), max(next_offset) FROM busy, cdc_sink.position p WHERE p.topic = 'busy'"), '25|0|25', 'nothing of it is applied');
