@@ -94,7 +94,8 @@ typedef struct CdcConsumer
 	TimestampTz next_ends;
 	TimestampTz ends_asked;		/* when they were last asked for */
 	TimestampTz ends_time;		/* when ends were last learned; 0: never */
-	bool		outage;			/* connections were lost, the cluster not seen since */
+	bool		outage;			/* something broke; topics and cluster were not
+								 * looked at since */
 	TimestampTz next_siblings;
 	TimestampTz next_warning;	/* of retention */
 	int			unanswered_topics;	/* such questions in a row without an answer */

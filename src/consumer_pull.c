@@ -56,7 +56,7 @@ handle_event(CdcConsumer *consumer, const CdcKafkaEvent *event)
 		case CDC_KAFKA_DOUBT:
 			if (part)
 				cdc_consumer_doubt(consumer, part);
-			consumer->next_metadata = 0;
+			consumer->outage = true;
 			break;
 		case CDC_KAFKA_ERROR:	/* cdc_kafka_status tells */
 		case CDC_KAFKA_RECORD:

@@ -13,6 +13,8 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/pmsignal.h"
 #include "utils/memutils.h"
 
 #include "kafka_internal.h"
@@ -66,8 +68,9 @@ start_deadline(Deadline *deadline, int timeout_ms)
 
 /*
  * The next slice in ms, or 0 when time is up, as it is for an apply worker
- * that was told to stop.  Slices grow, so that a slow
- * broker can answer within one: an answer that comes later is lost.
+ * that was told to stop.  Slices grow, so that a slow broker can answer
+ * within one: an answer that comes later is lost.  Ends the process where the
+ * postmaster has gone.
  */
 static int
 next_slice(Deadline *deadline)
@@ -76,6 +79,8 @@ next_slice(Deadline *deadline)
 	int			slice;
 
 	CHECK_FOR_INTERRUPTS();
+	if (!PostmasterIsAlive())
+		proc_exit(1);
 	if (cdc_slot_stopping())
 		return 0;
 	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
