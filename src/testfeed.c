@@ -146,7 +146,6 @@ put_line(CdcPipeline *pipeline, const CdcJsonNode *line)
 	if (headers && headers->type == CDC_JSON_ARRAY)
 	{
 		const CdcJsonNode *pair = cdc_json_first(headers);
-
 		CdcHeader  *copies = cdc_arena_alloc(&pipeline->arena,
 											 Max(headers->nchildren, 1) * sizeof(CdcHeader));
 
