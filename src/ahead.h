@@ -14,6 +14,7 @@
 #define CDC_AHEAD_H
 
 #include "decode_api.h"
+#include "value.h"
 
 typedef struct CdcAhead CdcAhead;
 
@@ -35,8 +36,11 @@ typedef struct CdcAheadSource
 static inline int64
 cdc_record_cost(const CdcRecord *record)
 {
-	/* what is decoded of it, its change and its row, without its values */
-	return 1536 + record->key.len + record->value.len;
+	/*
+	 * What is decoded of it, its change and its row, without its values; and
+	 * the whole message, though others begin alike.
+	 */
+	return 1536 + cdc_record_bytes(record);
 }
 
 /*

@@ -68,6 +68,7 @@ typedef struct CdcApplyContext
 	 * before it comes anew, so that what it gives up is free for others.
 	 */
 	bool		replace;
+	bool		shared;			/* other workers may keep rows of key changes */
 	CdcRoleScope *role;			/* of the range under way */
 	const CdcRecord *only_record;	/* where the range is a single record */
 	/* Applies a run, now, as the role that applies to its relation. */
@@ -83,6 +84,8 @@ typedef struct CdcApplyContext
 	 */
 	bool		(*take_kept) (const struct CdcApplyContext *context,
 							  CdcChange *change);
+	/* Makes newkey and oldkey of an event known that has its headers left. */
+	void		(*read_headers) (void *arg, CdcEvent *event);
 	/*
 	 * Can a change of this relation that came before this record at the
 	 * source still arrive from another partition?

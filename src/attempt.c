@@ -74,6 +74,19 @@ decode_one(void *arg, int event)
 		attempt->events[event].oldkey == NULL;
 }
 
+/* read_headers of CdcApplyContext; arg is the pipeline. */
+static void
+read_headers(void *arg, CdcEvent *event)
+{
+	CdcPipeline *pipeline = arg;
+
+	if (!pipeline->decoder->read_headers(pipeline->decode, &pipeline->event_arena,
+										 event))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory while decoding a batch")));
+}
+
 /*
  * Must the events be known before the first is applied, and afterwards?
  * Otherwise each is decoded when it is routed, in the memory of the one
@@ -341,6 +354,7 @@ transaction_body(CdcAttempt *attempt, bool isolated)
 
 	begin_outcomes(attempt);
 	cdc_hold_refresh_roots(pipeline);
+	cdc_hold_find_kept(pipeline);
 	cdc_policy_begin(&attempt->passes);
 	gate_truncates(attempt);
 	cdc_constraints_immediate();
@@ -458,6 +472,8 @@ cdc_attempt(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
 	cdc_policy_init(&attempt.passes, pipeline, attempt.events, nrecords);
 	attempt.apply.context.subscription = pipeline->subscription;
 	attempt.apply.context.replace = together;
+	attempt.apply.context.shared = pipeline->shared;
+	attempt.apply.context.read_headers = read_headers;
 	attempt.apply.context.others_pending = cdc_hold_others_pending;
 	attempt.apply.context.arg = pipeline;
 	attempt.apply.relmap = pipeline->relmap;

@@ -19,6 +19,7 @@
 #define FIRST_CHUNK		((size_t) 1024 * 1024)
 #define LARGEST_CHUNK	((size_t) 1024 * 1024)
 #define ALIGNMENT		((size_t) 8)
+#define OWNED_THINGS	125
 
 /* Header of a malloc'ed block; the bytes follow it. */
 struct CdcArenaChunk
@@ -26,6 +27,15 @@ struct CdcArenaChunk
 	CdcArenaChunk *previous;
 	size_t		size;			/* of the whole block, header included */
 };
+
+/* Things that an arena owns, some of them; lies in the arena itself. */
+typedef struct CdcArenaOwned
+{
+	struct CdcArenaOwned *previous;
+	CdcRelease	release;
+	int			n;
+	void	   *things[OWNED_THINGS];
+} CdcArenaOwned;
 
 #define CHUNK_HEADER \
 	((sizeof(CdcArenaChunk) + ALIGNMENT - 1) & ~(ALIGNMENT - 1))
@@ -136,13 +146,44 @@ cdc_arena_copy(CdcArena *arena, const char *data, size_t len)
 
 	if (len > SIZE_MAX / 2)
 		return NULL;
-	copy = cdc_arena_alloc(arena, len + 1 + CDC_PADDING);
+	copy = cdc_arena_alloc(arena, len + 1);
 	if (copy == NULL)
 		return NULL;
 	if (len > 0)
 		memcpy(copy, data, len);
-	memset(copy + len, 0, 1 + CDC_PADDING);
+	copy[len] = '\0';
 	return copy;
+}
+
+/* cdc_arena_own: see batch.h. */
+bool
+cdc_arena_own(CdcArena *arena, void *thing, size_t size, CdcRelease release)
+{
+	CdcArenaOwned *owned = arena->owned;
+
+	if (owned == NULL || owned->n == OWNED_THINGS || owned->release != release)
+	{
+		owned = cdc_arena_alloc(arena, sizeof(*owned));
+		if (owned == NULL)
+			return false;
+		owned->previous = arena->owned;
+		owned->release = release;
+		owned->n = 0;
+		arena->owned = owned;
+	}
+	owned->things[owned->n++] = thing;
+	arena->total += size;
+	return true;
+}
+
+/* Gives back what the arena owns, before the memory of the list goes. */
+static void
+release_owned(CdcArena *arena)
+{
+	for (CdcArenaOwned *owned = arena->owned; owned != NULL; owned = owned->previous)
+		for (int i = 0; i < owned->n; i++)
+			owned->release(owned->things[i]);
+	arena->owned = NULL;
 }
 
 /* What was remembered may be gone. */
@@ -150,8 +191,6 @@ static void
 forget_known(CdcArena *arena)
 {
 	arena->known.nstarts = 0;
-	arena->known.nheaders = 0;
-	arena->known.headers = NULL;
 }
 
 CdcArenaMark
@@ -170,6 +209,17 @@ cdc_arena_rewind(CdcArena *arena, CdcArenaMark mark)
 	forget_known(arena);
 }
 
+/* Puts what another arena owned behind what this one owns. */
+static void
+adopt_owned(CdcArena *arena, CdcArenaOwned *others)
+{
+	CdcArenaOwned **end = &arena->owned;
+
+	while (*end != NULL)
+		end = &(*end)->previous;
+	*end = others;
+}
+
 void
 cdc_arena_adopt(CdcArena *arena, CdcArena *from)
 {
@@ -184,6 +234,7 @@ cdc_arena_adopt(CdcArena *arena, CdcArena *from)
 		oldest->previous = arena->current->previous;
 		arena->current->previous = from->current;
 		arena->total += from->total;
+		adopt_owned(arena, from->owned);
 	}
 	memset(from, 0, sizeof(*from));
 }
@@ -196,6 +247,7 @@ cdc_arena_reset(CdcArena *arena)
 
 	if (kept == NULL)
 		return;
+	release_owned(arena);
 	forget_known(arena);
 	chunk = kept->previous;
 	while (chunk != NULL)
@@ -223,6 +275,7 @@ cdc_arena_free(CdcArena *arena)
 {
 	CdcArenaChunk *chunk = arena->current;
 
+	release_owned(arena);
 	while (chunk != NULL)
 	{
 		CdcArenaChunk *previous = chunk->previous;

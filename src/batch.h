@@ -2,7 +2,7 @@
  *
  * batch.h
  *		Arena of one batch: memory for raw records and what is decoded of
- *		them, freed all at once.
+ *		them, freed all at once, with things of others that they stand in.
  *
  * Floor 2.  Plain malloc memory and no backend call, so that the decoder
  * can be fuzzed outside a server and could run in a thread of its own.  An
@@ -31,36 +31,40 @@ typedef struct CdcArenaKnown
 {
 	int			nstarts;		/* value.c */
 	CdcArenaStart starts[CDC_ARENA_STARTS]; /* last used first */
-	int			nheaders;		/* kafka.c: those of the last record with any */
-	const struct CdcHeader *headers;
 } CdcArenaKnown;
+
+/* Gives back a thing that an arena owns; calls nothing of the server. */
+typedef void (*CdcRelease) (void *thing);
 
 typedef struct CdcArena
 {
 	CdcArenaChunk *current;		/* chunk in use; earlier ones hang on it */
 	char	   *next;			/* next free byte of the current chunk */
 	char	   *end;			/* end of the current chunk */
-	size_t		total;			/* bytes of all chunks, for the memory bound */
+	size_t		total;			/* bytes of all chunks and of what is owned, for
+								 * the memory bound */
+	struct CdcArenaOwned *owned;	/* things of others, which it gives back */
 	CdcArenaKnown known;
 } CdcArena;
 
-/*
- * Bytes readable (and ignored) after every record's key, value and header
- * value: simdjson reads ahead.
- */
-#define CDC_PADDING 64
-
 /* Returns size bytes, 8-aligned, or NULL when malloc fails. */
 extern void *cdc_arena_alloc(CdcArena *arena, size_t size);
-/* Copies len bytes and a NUL plus CDC_PADDING zero bytes; NULL on no memory. */
+/* Copies len bytes and a NUL; NULL on no memory. */
 extern char *cdc_arena_copy(CdcArena *arena, const char *data, size_t len);
+/*
+ * Makes a thing of so many bytes the arena's own: release is called with it
+ * when the arena is emptied.  False, and it stays the caller's: malloc failed.
+ */
+extern bool cdc_arena_own(CdcArena *arena, void *thing, size_t size,
+						  CdcRelease release);
 /* Makes at least size bytes contiguous and returns them without taking them. */
 extern char *cdc_arena_reserve(CdcArena *arena, size_t size);
 /* Takes the first used bytes of what cdc_arena_reserve returned. */
 extern void cdc_arena_commit(CdcArena *arena, size_t used);
 /*
  * A place in the arena, and going back to it: what was allocated since is
- * gone.  Does nothing where the arena has grown by a chunk since.
+ * gone.  Does nothing where the arena has grown by a chunk since.  Not of an
+ * arena that owns things.
  */
 typedef struct CdcArenaMark
 {

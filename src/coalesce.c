@@ -18,6 +18,7 @@
 
 #include "coalesce.h"
 #include "coalesce_internal.h"
+#include "moved.h"
 
 /* Makes a run without entries. */
 static CdcRun *
@@ -259,6 +260,7 @@ fold_delete(CdcCoalescer *c, CdcSegment *seg, const CdcChange *change)
 	uint32		slot;
 	CdcEntry   *entry = cdc_segment_find(seg, &change->row, hash, &slot);
 
+	seg->key_changed |= change->event->newkey != NULL;
 	if (entry && entry->write && change->event->newkey && seg->rel->has_toastable)
 		cdc_key_change_keep(c, seg, entry, change);
 	if (entry == NULL)
@@ -306,12 +308,29 @@ revive(CdcSegment *seg, const CdcEntry *entry, const CdcChange *change)
 	return true;
 }
 
+/*
+ * Is this insert half of a key change?  It matters only where values are to
+ * be taken from the old row, or where that may have been kept for it.
+ */
+static bool
+is_moved(CdcCoalescer *c, const CdcSegment *seg, CdcChange *change)
+{
+	CdcEvent   *event = change->event;
+
+	if (event->headers_left &&
+		(change->row.has_unchanged ||
+		 (seg->rel->has_toastable &&
+		  (seg->key_changed || c->context->shared || cdc_moved_kept))))
+		c->context->read_headers(c->context->arg, event);
+	return event->oldkey != NULL;
+}
+
 /* Folds a new or changed row in. */
 static void
 fold_write(CdcCoalescer *c, CdcSegment *seg, CdcChange *change)
 {
 	bool		insert = change->op != CDC_OP_UPDATE;
-	bool		moved = insert && change->event->oldkey != NULL;
+	bool		moved = insert && is_moved(c, seg, change);
 	bool		completed = moved && change->row.has_unchanged;
 	uint32		hash;
 	uint32		slot;

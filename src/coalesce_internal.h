@@ -28,6 +28,7 @@ typedef struct CdcSegment
 	int			nkept;			/* rows of key changes that came and went */
 	CdcEntry  **kept;
 	int			maxkept;
+	bool		key_changed;	/* a delete of a key change came by */
 	CdcRun	   *tail;			/* run of rows without a key that may go on */
 } CdcSegment;
 

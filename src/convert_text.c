@@ -222,8 +222,8 @@ cdc_node_int64(const CdcJsonNode *value)
 
 /*
  * Reads a JSON document that a string value holds (hstore in json mode).
- * The nodes and what they point to are palloc'd; the reader is made once
- * per process.
+ * The nodes are palloc'd and may point into the value; the reader is made
+ * once per process.
  */
 const CdcJsonNode *
 cdc_parse_document(const CdcJsonNode *value)
@@ -231,21 +231,18 @@ cdc_parse_document(const CdcJsonNode *value)
 	static CdcJsonParser *parser = NULL;
 	CdcJsonOutput out = {0};
 	CdcJsonResult result;
-	char	   *text;
 
 	if (parser == NULL && (parser = cdc_json_create()) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	text = palloc0(value->len + CDC_PADDING);
-	memcpy(text, value->text, value->len);
-	out.max_strings = value->len + CDC_PADDING;
+	out.max_strings = value->len;
 	out.strings = palloc(out.max_strings);
 	out.max_nodes = value->len / 4 + 16;
 	do
 	{
 		out.nodes = palloc_extended(out.max_nodes * sizeof(CdcJsonNode),
 									MCXT_ALLOC_HUGE);
-		result = cdc_json_parse(parser, text, value->len, &out);
+		result = cdc_json_parse(parser, value->text, value->len, &out);
 		out.max_nodes *= 2;
 		out.max_strings *= 2;
 		if (result == CDC_JSON_MORE_ROOM)

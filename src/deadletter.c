@@ -320,7 +320,7 @@ cdc_deadletter_write(const CdcDeadLetter *letter)
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	const CdcEvent *event = letter->event;
-	const CdcRecord *record = event->record;
+	const CdcRecord *record = letter->record;
 	const CdcMapping *mapping = letter->mapping;
 	bool		good = event->error == NULL;
 	Datum		values[20];

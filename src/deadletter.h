@@ -18,7 +18,8 @@
 typedef struct CdcDeadLetter
 {
 	const char *subscription;
-	const CdcEvent *event;		/* with its record */
+	const CdcRecord *record;	/* with its headers */
+	const CdcEvent *event;		/* of it */
 	const CdcMapping *mapping;	/* NULL: it could not be told */
 	bool		skipped;		/* by skip_record; else open */
 	bool		publish;		/* it is to go to dead_letter_topic, too */
@@ -34,9 +35,8 @@ extern void cdc_deadletter_write(const CdcDeadLetter *letter);
 
 /*
  * Reads a letter's record back from a row of SPI_tuptable, whose columns from
- * "column" on are ts, key, value and headers.  Copies into the arena, where
- * the JSON reader finds the room it wants; ERROR 53200.  Topic, partition and
- * offset are left alone.
+ * "column" on are ts, key, value and headers.  Copies into the arena; ERROR
+ * 53200.  Topic, partition and offset are left alone.
  */
 extern void cdc_deadletter_read(HeapTuple tuple, TupleDesc desc, int column,
 								CdcArena *arena, CdcRecord *record);

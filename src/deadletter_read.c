@@ -58,7 +58,7 @@ static CdcStatement locked = {
  * The record
  * ------------------------------------------------------------------------ */
 
-/* Copies bytes into the arena, with the room that the JSON reader wants. */
+/* Copies bytes into the arena. */
 static CdcBytes
 keep_bytes(CdcArena *arena, const char *data, int len)
 {

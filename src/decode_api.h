@@ -28,6 +28,12 @@ typedef struct CdcDecoder
 	/* Fills *event; false only when memory ran out. */
 	bool		(*decode) (CdcDecodeState *state, const CdcRecord *record,
 						   CdcArena *arena, CdcEvent *event);
+	/*
+	 * Sets newkey and oldkey of an event that has its headers left; as
+	 * decode.  The event's record must be there still.
+	 */
+	bool		(*read_headers) (CdcDecodeState *state, CdcArena *arena,
+								 CdcEvent *event);
 	void		(*close) (CdcDecodeState *state);
 } CdcDecoder;
 

@@ -50,8 +50,8 @@ cdc_decode_parse(CdcDecodeState *state, CdcArena *arena, const char *text,
 		if (!make_room(state, FIRST_NODES))
 			return false;
 	}
-	out->strings = cdc_arena_reserve(arena, len + CDC_PADDING);
-	out->max_strings = len + CDC_PADDING;
+	out->strings = cdc_arena_reserve(arena, len);
+	out->max_strings = len;
 	if (out->strings == NULL)
 		return false;
 	for (;;)

@@ -179,8 +179,7 @@ static char *
 escape_controls(CdcArena *arena, const CdcBytes *value, size_t *len)
 {
 	static const char hex[] = "0123456789abcdef";
-	char	   *text = cdc_arena_alloc(arena, (size_t) value->len * 6 +
-									   CDC_PADDING);
+	char	   *text = cdc_arena_alloc(arena, (size_t) value->len * 6);
 	char	   *p = text;
 
 	if (text == NULL)
@@ -249,11 +248,14 @@ read_key_header(CdcDecodeState *state, CdcArena *arena, const CdcBytes *value,
 bool
 cdc_decode_headers(CdcDecodeState *state, CdcArena *arena, CdcEvent *event)
 {
-	const CdcRecord *record = event->record;
+	CdcRecord	record = *event->record;
 
-	for (int32 i = 0; i < record->nheaders; i++)
+	event->headers_left = false;
+	if (!cdc_record_read_headers(&record, arena))
+		return false;
+	for (int32 i = 0; i < record.nheaders; i++)
 	{
-		const CdcHeader *header = &record->headers[i];
+		const CdcHeader *header = &record.headers[i];
 		const CdcJsonNode **key;
 
 		if (strlen(header->name) != sizeof(NEWKEY) - 1)

@@ -17,15 +17,17 @@
 /* Bytes of a record; data NULL is a Kafka null, len 0 an empty value. */
 typedef struct CdcBytes
 {
-	const char *data;			/* CDC_PADDING readable bytes follow */
+	const char *data;
 	int32		len;
 } CdcBytes;
 
 typedef struct CdcHeader
 {
 	const char *name;			/* terminated */
-	CdcBytes	value;			/* padded where the name ends in "key" */
+	CdcBytes	value;
 } CdcHeader;
+
+struct CdcArena;
 
 /* A record as it stands in the topic. */
 typedef struct CdcRecord
@@ -40,8 +42,28 @@ typedef struct CdcRecord
 								 * data NULL: none; value.h */
 	CdcBytes	value;			/* all of it, or what follows start */
 	int32		nheaders;
-	const CdcHeader *headers;	/* other records may have the same */
+	const CdcHeader *headers;	/* not valid while source is set */
+	const struct CdcRecordSource *source;	/* headers are still to be read; NULL:
+											 * they are */
+	void	   *message;		/* of the source, which has them */
 } CdcRecord;
+
+/* Where a record comes from: few are asked for their headers. */
+typedef struct CdcRecordSource
+{
+	/*
+	 * Copies the headers into an arena and sets the record's; false: malloc
+	 * failed.  Calls nothing of the server.
+	 */
+	bool		(*read_headers) (CdcRecord *record, struct CdcArena *arena);
+} CdcRecordSource;
+
+/* Makes the record's headers valid; as CdcRecordSource. */
+static inline bool
+cdc_record_read_headers(CdcRecord *record, struct CdcArena *arena)
+{
+	return record->source == NULL || record->source->read_headers(record, arena);
+}
 
 /* Connect's schema types (debezium-format.md 1.2). */
 typedef enum CdcConnectType
@@ -129,6 +151,9 @@ typedef struct CdcEvent
 	const CdcJsonNode *after;	/* OBJECT or NULL; of a flattened delete in
 								 * rewrite mode the old row stands in before */
 	const CdcSchema *row_schema;	/* schema of before and after, or NULL */
+	bool		headers_left;	/* newkey and oldkey are not known before the
+								 * decoder's read_headers: of a row that is
+								 * written, few need them */
 	const CdcJsonNode *newkey;	/* header __debezium.newkey, an OBJECT or NULL */
 	const CdcJsonNode *oldkey;	/* header __debezium.oldkey, an OBJECT or NULL */
 	CdcStr		source_name;	/* source block; data NULL where absent */

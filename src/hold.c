@@ -310,6 +310,16 @@ cdc_hold_again(CdcPipeline *pipeline, const CdcRecord **records, int nrecords,
 	}
 }
 
+/* cdc_hold_find_kept: see pipeline_internal.h. */
+void
+cdc_hold_find_kept(CdcPipeline *pipeline)
+{
+	if (pipeline->kept_found || pipeline->shared)
+		return;
+	cdc_moved_kept = cdc_moved_waits(pipeline->subscription->name, DT_NOEND);
+	pipeline->kept_found = true;
+}
+
 /*
  * cdc_hold_check_sweep: kept rows go when they are CDC_MOVED_KEEP_MS old and
  * all partitions have reached an end learned after that.  The end alone tells

@@ -27,7 +27,8 @@ static const size_t LARGE_CAPACITY = 4 * 1024 * 1024;
 struct CdcJsonParser
 {
 	std::unique_ptr<simdjson::internal::dom_parser_implementation> stage;
-	size_t		capacity;
+	std::unique_ptr<char[]> padded;	/* a copy of the text, for simdjson */
+	size_t		capacity;		/* bytes of text that there is room for */
 };
 
 namespace
@@ -464,7 +465,9 @@ make_room(CdcJsonParser *parser, size_t len)
 		(parser->capacity <= LARGE_CAPACITY || capacity * 4 > parser->capacity))
 		return true;
 	parser->stage.reset();
-	if (simdjson::get_active_implementation()->
+	parser->padded.reset(new (std::nothrow) char[capacity + simdjson::SIMDJSON_PADDING]);
+	if (parser->padded == NULL ||
+		simdjson::get_active_implementation()->
 		create_dom_parser_implementation(capacity, 1, parser->stage))
 	{
 		parser->stage.reset();
@@ -472,6 +475,22 @@ make_room(CdcJsonParser *parser, size_t len)
 	}
 	parser->capacity = capacity;
 	return true;
+}
+
+/*
+ * Finds the structure of a text.  simdjson reads beyond its end, and texts
+ * stand in buffers of others: so it reads a copy, which takes less than what
+ * a copy in memory that is not in the cache would.
+ */
+simdjson::error_code
+find_structure(CdcJsonParser *parser, const char *text, size_t len)
+{
+	char	   *copy = parser->padded.get();
+
+	memcpy(copy, text, len);
+	memset(copy + len, ' ', simdjson::SIMDJSON_PADDING);
+	return parser->stage->stage1(reinterpret_cast<const uint8_t *>(copy), len,
+								 simdjson::stage1_mode::regular);
 }
 
 CdcJsonResult
@@ -531,8 +550,7 @@ cdc_json_parse(CdcJsonParser *parser, const char *text, size_t len,
 		return stage_failed(simdjson::EMPTY, out);
 	if (len >= UINT32_MAX || !make_room(parser, len))
 		return CDC_JSON_NO_MEMORY;
-	code = parser->stage->stage1(reinterpret_cast<const uint8_t *>(text), len,
-								 simdjson::stage1_mode::regular);
+	code = find_structure(parser, text, len);
 	if (code)
 		return stage_failed(code, out);
 

@@ -77,7 +77,7 @@ typedef struct CdcJsonOutput
 	size_t		max_nodes;
 	size_t		nnodes;			/* set by cdc_json_parse */
 	char	   *strings;		/* unescaped strings that differ from the text */
-	size_t		max_strings;	/* len + CDC_PADDING is always enough */
+	size_t		max_strings;	/* len is always enough */
 	size_t		nstrings;		/* set: bytes of strings that are in use */
 	const char *message;		/* CDC_JSON_INVALID: static text */
 	size_t		at;				/* CDC_JSON_INVALID: byte where, if known */
@@ -88,8 +88,7 @@ extern CdcJsonParser *cdc_json_create(void);
 extern void cdc_json_free(CdcJsonParser *parser);
 
 /*
- * Reads text, which must have 64 readable bytes after it (CDC_PADDING) and
- * must live as long as the nodes do: they point into it.
+ * Reads text, which must live as long as the nodes do: they point into it.
  */
 extern CdcJsonResult cdc_json_parse(CdcJsonParser *parser, const char *text,
 									size_t len, CdcJsonOutput *out);

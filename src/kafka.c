@@ -19,6 +19,15 @@
 #include "kafka_internal.h"
 #include "value.h"
 
+/* see cdc_kafka_records_taken; a thread of ours counts, too */
+static int64 taken = 0;
+
+int64
+cdc_kafka_records_taken(void)
+{
+	return __atomic_load_n(&taken, __ATOMIC_RELAXED);
+}
+
 void
 cdc_kafka_release_event(CdcKafka *kafka)
 {
@@ -58,126 +67,55 @@ next_event(CdcKafka *kafka)
 	return event;
 }
 
-/* Copies bytes, or marks them as a Kafka null; false: out of memory. */
-static bool
-copy_bytes(CdcArena *arena, CdcBytes *out, const void *data, size_t len)
+/* CdcRelease of an event that was taken. */
+static void
+release_taken(void *event)
 {
-	out->len = (int32) len;
-	out->data = data == NULL ? NULL : cdc_arena_copy(arena, data, len);
-	return data == NULL || out->data != NULL;
-}
-
-/* Copies a text without the padding that JSON needs; NULL: out of memory. */
-static char *
-copy_text(CdcArena *arena, const void *text, size_t len)
-{
-	char	   *copy = cdc_arena_alloc(arena, len + 1);
-
-	if (copy == NULL)
-		return NULL;
-	if (len > 0)
-		memcpy(copy, text, len);
-	copy[len] = '\0';
-	return copy;
+	rd_kafka_event_destroy(event);
+	__atomic_fetch_sub(&taken, 1, __ATOMIC_RELAXED);
 }
 
 /*
- * Copies a header.  Each record of a connector has several that nobody reads
- * as JSON: only __debezium.newkey and oldkey are.
+ * read_headers of a record of ours: librdkafka makes them when it is asked,
+ * an object each, and they live as long as the message.
  */
 static bool
-copy_header(CdcArena *arena, CdcHeader *header, const char *name,
-			const void *value, size_t size)
+read_headers(CdcRecord *record, CdcArena *arena)
 {
-	size_t		len = strlen(name);
+	static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+	rd_kafka_headers_t *found = NULL;
+	CdcHeader  *headers;
+	size_t		n = 0;
 
-	header->name = copy_text(arena, name, len);
-	if (value == NULL || (len >= 3 && strcmp(name + len - 3, "key") == 0))
-		return header->name != NULL && copy_bytes(arena, &header->value, value, size);
-	header->value.len = (int32) size;
-	header->value.data = copy_text(arena, value, size);
-	return header->name != NULL && header->value.data != NULL;
-}
-
-/* Is this header of a message the one that was copied? */
-static bool
-is_copy(const CdcHeader *copy, const char *name, const void *value, size_t size)
-{
-	return (size_t) copy->value.len == size &&
-		(copy->value.data == NULL) == (value == NULL) &&
-		(size == 0 || memcmp(copy->value.data, value, size) == 0) &&
-		strcmp(copy->name, name) == 0;
-}
-
-/* Are the n headers of a message those that the arena copied last? */
-static bool
-are_known(const CdcArena *arena, const rd_kafka_headers_t *headers, size_t n)
-{
-	if ((size_t) arena->known.nheaders != n)
+	/* a thread of ours may ask for those of the same message */
+	pthread_mutex_lock(&making);
+	if (rd_kafka_message_headers(record->message, &found) == RD_KAFKA_RESP_ERR_NO_ERROR)
+		n = rd_kafka_header_cnt(found);
+	pthread_mutex_unlock(&making);
+	headers = cdc_arena_alloc(arena, Max(n, 1) * sizeof(CdcHeader));
+	if (headers == NULL)
 		return false;
 	for (size_t i = 0; i < n; i++)
 	{
-		const char *name;
 		const void *value;
 		size_t		size;
 
-		if (rd_kafka_header_get_all(headers, i, &name, &value, &size) !=
-			RD_KAFKA_RESP_ERR_NO_ERROR ||
-			!is_copy(&arena->known.headers[i], name, value, size))
-			return false;
-	}
-	return true;
-}
-
-/* Copies n headers, and remembers them in the arena. */
-static bool
-copy_new_headers(CdcArena *arena, const rd_kafka_headers_t *headers, size_t n)
-{
-	CdcHeader  *copies = cdc_arena_alloc(arena, Max(n, 1) * sizeof(CdcHeader));
-	size_t		i;
-
-	if (copies == NULL)
-		return false;
-	for (i = 0; i < n; i++)
-	{
-		const char *name;
-		const void *value;
-		size_t		size;
-
-		if (rd_kafka_header_get_all(headers, i, &name, &value, &size) !=
+		if (rd_kafka_header_get_all(found, i, &headers[i].name, &value, &size) !=
 			RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			n = i;
 			break;
-		if (!copy_header(arena, &copies[i], name, value, size))
-			return false;
+		}
+		headers[i].value.data = value;
+		headers[i].value.len = (int32) size;
 	}
-	arena->known.headers = copies;
-	arena->known.nheaders = (int) i;
+	record->headers = headers;
+	record->nheaders = (int32) n;
+	record->source = NULL;
 	return true;
 }
 
-/*
- * The headers of a message; false: out of memory.  A connector gives most of
- * its records the same, so records that follow each other share a copy.
- */
-static bool
-copy_headers(CdcArena *arena, CdcRecord *record,
-			 const rd_kafka_message_t *message)
-{
-	rd_kafka_headers_t *headers;
-	size_t		n;
-
-	record->nheaders = 0;
-	record->headers = NULL;
-	if (rd_kafka_message_headers(message, &headers) !=
-		RD_KAFKA_RESP_ERR_NO_ERROR)
-		return true;			/* it has none */
-	n = rd_kafka_header_cnt(headers);
-	if (!are_known(arena, headers, n) && !copy_new_headers(arena, headers, n))
-		return false;
-	record->nheaders = arena->known.nheaders;
-	record->headers = arena->known.headers;
-	return true;
-}
+static const CdcRecordSource record_source = {read_headers};
 
 /* Is the message at hand to be delivered for the partition (NULL: none)? */
 static bool
@@ -188,27 +126,36 @@ is_expected(const CdcKafka *kafka, const Partition *partition)
 }
 
 /*
- * Copies the message at hand, which is expected, and moves the partition on.
- * False, with nothing changed: out of memory.
+ * Gives the event at hand to the arena, with its message, which is expected,
+ * and moves the partition on.  False, with nothing changed: out of memory.
  */
 static bool
-copy_message(CdcKafka *kafka, Partition *partition, CdcArena *arena,
+take_message(CdcKafka *kafka, Partition *partition, CdcArena *arena,
 			 CdcRecord *record)
 {
 	const rd_kafka_message_t *message = kafka->message;
+	size_t		size = message->len + message->key_len;
 	rd_kafka_timestamp_type_t type;
 
+	if (!cdc_arena_own(arena, kafka->event, size, release_taken))
+		return false;
+	__atomic_fetch_add(&taken, 1, __ATOMIC_RELAXED);
+	kafka->event = NULL;
+	kafka->message = NULL;
 	record->topic = partition->key.topic;
 	record->partition = message->partition;
 	record->part = partition->part;
 	record->offset = message->offset;
 	record->ts_ms = rd_kafka_message_timestamp(message, &type);
-	if (!copy_bytes(arena, &record->key, message->key, message->key_len) ||
-		!cdc_value_copy(arena, record, message->payload, message->len) ||
-		!copy_headers(arena, record, message))
-		return false;
+	record->key.data = message->key;
+	record->key.len = (int32) message->key_len;
+	cdc_value_cut(arena, record, message->payload, message->len);
+	record->nheaders = 0;
+	record->headers = NULL;
+	record->source = &record_source;
+	record->message = (void *) message;
 	partition->expected = message->offset + 1;
-	kafka->drained += message->len + message->key_len;
+	kafka->drained += size;
 	return true;
 }
 
@@ -220,22 +167,21 @@ copy_message(CdcKafka *kafka, Partition *partition, CdcArena *arena,
 static void
 take_record(CdcKafka *kafka, CdcArena *arena, CdcKafkaEvent *event)
 {
-	Partition  *partition = cdc_kafka_partition_of(kafka, kafka->message);
+	const rd_kafka_message_t *message = kafka->message;
+	Partition  *partition = cdc_kafka_partition_of(kafka, message);
 
 	if (!is_expected(kafka, partition))
 		return;
-	if (!copy_message(kafka, partition, arena, &event->record))
+	if (!take_message(kafka, partition, arena, &event->record))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory"),
-				 errdetail("A record of %zu bytes could not be copied.",
-						   kafka->message->len + kafka->message->key_len)));
+				 errmsg("out of memory while reading a record")));
 	event->type = CDC_KAFKA_RECORD;
 	event->part = partition->part;
 	event->offset = event->record.offset;
 	cdc_kafka_note_answer(kafka);
 	if (kafka->nfailed > 0)
-		cdc_kafka_broker_answered(kafka, rd_kafka_message_broker_id(kafka->message));
+		cdc_kafka_broker_answered(kafka, rd_kafka_message_broker_id(message));
 }
 
 /* Wakes the fetchers when a part of the queue was taken. */
@@ -272,7 +218,7 @@ read_record(CdcKafka *kafka, CdcArena *arena, CdcRecord *record)
 			cdc_kafka_has_doubts(kafka))
 			return false;
 		expected = is_expected(kafka, cdc_kafka_partition_of(kafka, message));
-		if (expected && !copy_message(kafka, kafka->last_partition, arena, record))
+		if (expected && !take_message(kafka, kafka->last_partition, arena, record))
 			return false;
 		cdc_kafka_release_event(kafka);
 		look_at_drained(kafka);

@@ -46,7 +46,7 @@ typedef struct CdcTopicPartition
 typedef enum CdcKafkaEventType
 {
 	CDC_KAFKA_NONE,				/* queue is empty */
-	CDC_KAFKA_RECORD,			/* event->record, copied into the arena */
+	CDC_KAFKA_RECORD,			/* event->record; its bytes are the arena's */
 	CDC_KAFKA_EOF,				/* part has been read up to offset (the next
 								 * one to come, past control records) */
 	CDC_KAFKA_OUT_OF_RANGE,		/* part's position is not in the log */
@@ -124,9 +124,9 @@ extern void cdc_kafka_add(CdcKafka *kafka, const CdcTopicPartition *parts, int n
 extern void cdc_kafka_remove(CdcKafka *kafka, const CdcTopicPartition *parts, int n);
 
 /*
- * Takes the next event, without waiting.  A record's bytes are copied into
- * the arena (with padding) and librdkafka's message is freed before this
- * returns.  Log events are handled inside.
+ * Takes the next event, without waiting.  A record's bytes stand in
+ * librdkafka's message, which is the arena's own from then on, and may
+ * outlive the handle.  Log events are handled inside.
  */
 extern CdcKafkaEventType cdc_kafka_poll(CdcKafka *kafka, CdcArena *arena,
 										CdcKafkaEvent *event);

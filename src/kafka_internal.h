@@ -181,6 +181,11 @@ extern CdcDestruction *cdc_producer_begin_close(bool wait);
 
 /* --- kafka.c --- */
 
+/*
+ * Records that were taken, of any client, and are not released yet: each
+ * keeps its client from being destroyed.
+ */
+extern int64 cdc_kafka_records_taken(void);
 /* Frees the event at hand and its message. */
 extern void cdc_kafka_release_event(CdcKafka *kafka);
 /*

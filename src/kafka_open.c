@@ -133,7 +133,10 @@ cdc_kafka_await_destructions(CdcDestruction **destructions, int n)
 	}
 }
 
-/* Lets go of all that the handle holds, and begins to destroy the client. */
+/*
+ * Lets go of all that the handle holds, and begins to destroy the client.
+ * NULL where nobody is to wait for that.
+ */
 static CdcDestruction *
 begin_close(CdcKafka *kafka)
 {
@@ -154,7 +157,9 @@ begin_close(CdcKafka *kafka)
 		rd_kafka_queue_destroy(kafka->commits);
 	rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);
 	rd_kafka_queue_destroy(kafka->queue);
-	destruction = cdc_kafka_start_destruction(kafka->rk, kafka->shared, true);
+	/* it ends when the records that were taken are released, perhaps never */
+	destruction = cdc_kafka_start_destruction(kafka->rk, kafka->shared,
+											  cdc_kafka_records_taken() == 0);
 	if (kafka->fd >= 0)
 	{
 		close(kafka->fd);

@@ -259,21 +259,22 @@ static void
 emit_record(CdcDecodeState *decode, CdcArena *arena, const CdcRecord *record)
 {
 	CdcEvent	event = {0};
-	CdcBytes	value = record->value;
+	CdcRecord	whole = *record;
 	const char *problem = NULL;
 	const char *values[10] = {0};
 
 	if (!cdc_decoder_debezium.decode(decode, record, arena, &event) ||
-		(record->start.data != NULL && !cdc_value_join(arena, record, &value)))
+		!cdc_value_join(arena, record, &whole.value) ||
+		!cdc_record_read_headers(&whole, arena))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
 	values[0] = psprintf("%d", record->partition);
 	values[1] = psprintf(INT64_FORMAT, record->offset);
 	values[2] = cdc_record_time_text(record->ts_ms);
-	values[3] = headers_text(record);
+	values[3] = headers_text(&whole);
 	values[4] = bytes_text(&record->key, "key", &problem);
-	values[5] = bytes_text(&value, "value", &problem);
+	values[5] = bytes_text(&whole.value, "value", &problem);
 	if (event.error == NULL)
 	{
 		values[6] = kind_text(event.kind);

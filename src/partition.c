@@ -71,8 +71,10 @@ copy_record(CdcPartition *part, CdcRecord *record)
 	CdcBytes	value;
 
 	record->key = copy_bytes(part, record->key);
-	if (!cdc_value_join(&part->arena, record, &value))
+	if (!cdc_value_join(&part->arena, record, &value) ||
+		!cdc_record_read_headers(record, &part->arena))
 		fail_no_memory(part);
+	record->message = NULL;
 	memset(&record->start, 0, sizeof(record->start));
 	record->value = value;
 	record->headers = copy_headers(part, record->headers, record->nheaders);
@@ -82,7 +84,7 @@ copy_record(CdcPartition *part, CdcRecord *record)
 static int64
 copy_cost(int32 len)
 {
-	return Max(len, 0) + 1 + CDC_PADDING;
+	return Max(len, 0) + 1;
 }
 
 /* What a record takes in the queue and its arena, about. */

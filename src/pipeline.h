@@ -64,6 +64,7 @@ typedef struct CdcPipeline
 								 * not set */
 	TimestampTz sweep_at;		/* no mark is set earlier */
 	bool		sweep;			/* they may go now */
+	bool		kept_found;		/* it is known whether there were any */
 	int64		progress;		/* grows with each committed batch */
 	int64		changes;		/* grows with progress and with each record put
 								 * into a queue: a new chance for held ones */

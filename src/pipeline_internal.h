@@ -56,6 +56,12 @@ extern const CdcRecord **cdc_hold_pick(CdcPipeline *pipeline, int *nrecords,
 /* The try of these records was put off by a transient error: once more. */
 extern void cdc_hold_again(CdcPipeline *pipeline, const CdcRecord **records,
 						   int nrecords, bool together);
+/*
+ * Asks once whether an earlier process has left kept rows of key changes;
+ * where it has not, inserts are not asked for their headers.  Needs a
+ * transaction, after which no other process keeps any.
+ */
+extern void cdc_hold_find_kept(CdcPipeline *pipeline);
 /* After ends were learned: may kept rows of key changes go? */
 extern void cdc_hold_check_sweep(CdcPipeline *pipeline);
 extern void cdc_hold_swept(CdcPipeline *pipeline);

@@ -140,12 +140,26 @@ note_pass(CdcPasses *passes, int event, CdcPassReason reason,
 	passes->nerrors += reason != CDC_PASS_ASKED;
 }
 
+/* The record of an event with its headers; ERROR 53200 on no memory. */
+static CdcRecord
+whole_record(CdcPasses *passes, const CdcEvent *event)
+{
+	CdcRecord	record = *event->record;
+
+	if (!cdc_record_read_headers(&record, &passes->pipeline->event_arena))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory while reading the headers of a record")));
+	return record;
+}
+
 /* Writes the dead letter of a record that skip_record named: not tried. */
 static void
 write_skipped(CdcPasses *passes, const CdcEvent *event)
 {
+	CdcRecord	record = whole_record(passes, event);
 	CdcDeadLetter letter = {.subscription = passes->pipeline->subscription->name,
-		.event = event, .mapping = mapping_of(passes, event), .skipped = true,
+		.record = &record, .event = event, .mapping = mapping_of(passes, event), .skipped = true,
 	.publish = passes->pipeline->subscription->options.dead_letter_topic != NULL};
 
 	if (event->error != NULL)
@@ -205,8 +219,9 @@ write_letter(CdcPasses *passes, const CdcEvent *event,
 			 const CdcFailure *failure, const CdcMapping *mapping)
 {
 	CdcPipeline *pipeline = passes->pipeline;
+	CdcRecord	record = whole_record(passes, event);
 	CdcDeadLetter letter = {.subscription = pipeline->subscription->name,
-		.event = event, .mapping = mapping, .attempts = 1,
+		.record = &record, .event = event, .mapping = mapping, .attempts = 1,
 		.sqlstate = failure->sqlstate, .message = failure->message,
 		.detail = failure->detail,
 	.publish = pipeline->subscription->options.dead_letter_topic != NULL};

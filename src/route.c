@@ -246,7 +246,7 @@ route_truncate(CdcRelation *rel, CdcChange *change)
  * cdc_route_event: see route.h.
  */
 void
-cdc_route_event(CdcRouter *router, const CdcEvent *event, CdcChange *change)
+cdc_route_event(CdcRouter *router, CdcEvent *event, CdcChange *change)
 {
 	const CdcMapping *mapping;
 	CdcRelation *rel;

@@ -28,7 +28,7 @@ typedef enum CdcAction
 /* One event, ready to be folded and applied. */
 typedef struct CdcChange
 {
-	const CdcEvent *event;
+	CdcEvent   *event;
 	CdcAction	action;
 	CdcOp		op;				/* as Debezium says; a Kafka null is d */
 	bool		tombstone;		/* a Kafka null: no row is nothing unusual */
@@ -61,7 +61,7 @@ extern void cdc_route_begin(CdcRouter *router, CdcRelmap *relmap,
  * (those of one value with cdc_error_position.in_value set) and
  * configuration errors of the target.
  */
-extern void cdc_route_event(CdcRouter *router, const CdcEvent *event,
+extern void cdc_route_event(CdcRouter *router, CdcEvent *event,
 							CdcChange *change);
 /*
  * Mapping for an event of this partition, or NULL where the topic's mappings

@@ -39,16 +39,14 @@ PGDLLEXPORT Datum cdc_test_feed(PG_FUNCTION_ARGS);
 static const CdcJsonNode *
 read_line(CdcJsonParser *parser, const char *line, int len)
 {
-	char	   *text = palloc0(len + CDC_PADDING);
 	CdcJsonOutput out;
 
-	memcpy(text, line, len);
 	memset(&out, 0, sizeof(out));
 	out.max_nodes = len / 2 + 16;
 	out.nodes = palloc_extended(out.max_nodes * sizeof(CdcJsonNode), MCXT_ALLOC_HUGE);
-	out.max_strings = len + CDC_PADDING;
+	out.max_strings = len;
 	out.strings = palloc(out.max_strings);
-	if (cdc_json_parse(parser, text, len, &out) != CDC_JSON_OK)
+	if (cdc_json_parse(parser, line, len, &out) != CDC_JSON_OK)
 		elog(ERROR, "line of events is no JSON: %s", out.message);
 	return out.nodes;
 }
@@ -119,6 +117,49 @@ partition_of(CdcPipeline *pipeline, const char *topic, int32 partition,
 	return part;
 }
 
+/* Headers of a line, which a record asks for as it does Kafka's. */
+typedef struct Headers
+{
+	const CdcHeader *headers;
+	int			n;
+} Headers;
+
+/* read_headers of CdcRecordSource. */
+static bool
+read_headers(CdcRecord *record, CdcArena *arena)
+{
+	const Headers *found = record->message;
+
+	record->headers = found->headers;
+	record->nheaders = found->n;
+	record->source = NULL;
+	return true;
+}
+
+/* Has the record ask for the headers of a line. */
+static void
+set_headers(CdcPipeline *pipeline, CdcRecord *record, const CdcJsonNode *list)
+{
+	static const CdcRecordSource source = {read_headers};
+	CdcHeader  *copies = cdc_arena_alloc(&pipeline->arena,
+										 Max(list->nchildren, 1) * sizeof(CdcHeader));
+	Headers    *headers = cdc_arena_alloc(&pipeline->arena, sizeof(Headers));
+	const CdcJsonNode *pair = cdc_json_first(list);
+
+	for (uint32 i = 0; i < list->nchildren; i++)
+	{
+		const CdcJsonNode *name = cdc_json_first(pair);
+
+		copies[i].name = cdc_arena_copy(&pipeline->arena, name->text, name->len);
+		copies[i].value = bytes(pipeline, cdc_json_next(name));
+		pair = cdc_json_next(pair);
+	}
+	headers->headers = copies;
+	headers->n = list->nchildren;
+	record->message = headers;
+	record->source = &source;
+}
+
 /* Turns a line into a record and puts it into the pipeline. */
 static void
 put_line(CdcPipeline *pipeline, const CdcJsonNode *line)
@@ -144,22 +185,7 @@ put_line(CdcPipeline *pipeline, const CdcJsonNode *line)
 	record.key = bytes(pipeline, cdc_json_member(line, "key"));
 	record.value = bytes(pipeline, cdc_json_member(line, "value"));
 	if (headers && headers->type == CDC_JSON_ARRAY)
-	{
-		const CdcJsonNode *pair = cdc_json_first(headers);
-		CdcHeader  *copies = cdc_arena_alloc(&pipeline->arena,
-											 Max(headers->nchildren, 1) * sizeof(CdcHeader));
-
-		for (uint32 i = 0; i < headers->nchildren; i++)
-		{
-			const CdcJsonNode *name = cdc_json_first(pair);
-
-			copies[i].name = cdc_arena_copy(&pipeline->arena, name->text, name->len);
-			copies[i].value = bytes(pipeline, cdc_json_next(name));
-			pair = cdc_json_next(pair);
-		}
-		record.headers = copies;
-		record.nheaders = headers->nchildren;
-	}
+		set_headers(pipeline, &record, headers);
 	if (part->nmappings > 0)
 		cdc_pipeline_put(pipeline, &record);
 }

@@ -3,7 +3,7 @@
  * value.c
  *		The value of a record, whose beginning may stand elsewhere.
  *
- * Floor 2.  No backend call: a thread copies values, too.  The hard thing is
+ * Floor 2.  No backend call: a thread cuts values, too.  The hard thing is
  * that nothing may hang on where a value is cut: whoever needs the whole
  * joins it.  So the cut is only a good guess, before the payload.
  *
@@ -43,7 +43,7 @@ find_start(CdcArena *arena, const char *data, size_t len)
 	return NULL;
 }
 
-/* Remembers where the payload of a value begins that was copied whole. */
+/* Remembers where the payload of a value begins that stays whole. */
 static void
 learn_start(CdcArena *arena, const char *data, size_t len)
 {
@@ -64,16 +64,16 @@ learn_start(CdcArena *arena, const char *data, size_t len)
 	put_first(arena, arena->known.nstarts - 1, start);
 }
 
-/* cdc_value_copy: see value.h. */
-bool
-cdc_value_copy(CdcArena *arena, CdcRecord *record, const char *data, size_t len)
+/* cdc_value_cut: see value.h. */
+void
+cdc_value_cut(CdcArena *arena, CdcRecord *record, const char *data, size_t len)
 {
 	const CdcArenaStart *start;
 
 	memset(&record->start, 0, sizeof(record->start));
 	memset(&record->value, 0, sizeof(record->value));
 	if (data == NULL)
-		return true;
+		return;
 	start = find_start(arena, data, len);
 	if (start != NULL)
 	{
@@ -82,13 +82,10 @@ cdc_value_copy(CdcArena *arena, CdcRecord *record, const char *data, size_t len)
 		data += start->len;
 		len -= start->len;
 	}
+	else
+		learn_start(arena, data, len);
+	record->value.data = data;
 	record->value.len = (int32) len;
-	record->value.data = cdc_arena_copy(arena, data, len);
-	if (record->value.data == NULL)
-		return false;
-	if (start == NULL)
-		learn_start(arena, record->value.data, len);
-	return true;
 }
 
 /* cdc_value_join: see value.h. */
@@ -101,13 +98,13 @@ cdc_value_join(CdcArena *arena, const CdcRecord *record, CdcBytes *whole)
 	memset(whole, 0, sizeof(*whole));
 	if (record->value.data == NULL)
 		return true;
-	copy = cdc_arena_alloc(arena, len + 1 + CDC_PADDING);
+	copy = cdc_arena_alloc(arena, len + 1);
 	if (copy == NULL)
 		return false;
 	if (record->start.len > 0)
 		memcpy(copy, record->start.data, record->start.len);
 	memcpy(copy + record->start.len, record->value.data, record->value.len);
-	memset(copy + len, 0, 1 + CDC_PADDING);
+	copy[len] = '\0';
 	whole->data = copy;
 	whole->len = (int32) len;
 	return true;

@@ -4,8 +4,8 @@
  *		The value of a record, whose beginning may stand elsewhere.
  *
  * Floor 2.  Of values by Connect's JsonConverter with schemas nine tenths
- * are the schema, the same in each.  An arena keeps it once, with the first
- * value that has it; of the others only what follows is copied.
+ * are the schema, the same in each.  A batch refers to that of the first
+ * value that has it; of the others only what follows is read.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,15 +16,14 @@
 #include "event.h"
 
 /*
- * Copies a value into the arena of its batch, as far as it is not there, and
- * sets the record's start and value; data NULL is a Kafka null.  False where
- * malloc failed.
+ * Sets the record's start and value to a value's bytes, which must live as
+ * long as what the arena of its batch holds; data NULL is a Kafka null.
  */
-extern bool cdc_value_copy(CdcArena *arena, CdcRecord *record,
-						   const char *data, size_t len);
+extern void cdc_value_cut(CdcArena *arena, CdcRecord *record, const char *data,
+						  size_t len);
 /*
- * Copies start and value into an arena as one text, with CDC_PADDING behind
- * it; a Kafka null stays one.  False where malloc failed.
+ * Copies start and value into an arena as one text; a Kafka null stays one.
+ * False where malloc failed.
  */
 extern bool cdc_value_join(CdcArena *arena, const CdcRecord *record,
 						   CdcBytes *whole);

@@ -52,13 +52,13 @@ make_records(bool schema, int64_t *bytes)
 		gen_stream_next(stream, &change);
 		gen_place_next(&place, i + 1, 1000);
 		gen_events_make(maker, &change, &place, &record);
-		copy = calloc(1, record.key_len + record.value_len + 2 * CDC_PADDING);
+		copy = calloc(1, record.key_len + record.value_len);
 		memcpy(copy, record.key, record.key_len);
-		memcpy(copy + record.key_len + CDC_PADDING, record.value, record.value_len);
+		memcpy(copy + record.key_len, record.value, record.value_len);
 		records[i].topic = "bench.public.ev";
 		records[i].offset = i;
 		records[i].key = (CdcBytes) {copy, (int32) record.key_len};
-		records[i].value = (CdcBytes) {copy + record.key_len + CDC_PADDING, (int32) record.value_len};
+		records[i].value = (CdcBytes) {copy + record.key_len, (int32) record.value_len};
 		*bytes += (int64_t) (record.key_len + record.value_len);
 	}
 	return records;

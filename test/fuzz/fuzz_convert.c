@@ -219,7 +219,7 @@ try_event(const CdcEvent *event, const CdcSourceSettings *source, int first)
 		try_row(event->after, event->row_schema, source, first, TRIES);
 }
 
-/* Takes len bytes of the input, with exactly the padding promised. */
+/* Takes len bytes of the input, with nothing behind them. */
 static CdcBytes
 take(const uint8_t **data, size_t *size, size_t len)
 {
@@ -227,9 +227,8 @@ take(const uint8_t **data, size_t *size, size_t len)
 	char	   *copy;
 
 	len = Min(len, *size);
-	copy = malloc(len + CDC_PADDING);
+	copy = malloc(Max(len, 1));
 	memcpy(copy, *data, len);
-	memset(copy + len, '0', CDC_PADDING);
 	*data += len;
 	*size -= len;
 	bytes.data = copy;

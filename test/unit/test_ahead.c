@@ -134,7 +134,7 @@ typedef struct Log
 	int			end;
 } Log;
 
-/* read of CdcAheadSource; copies the value, as the client does. */
+/* read of CdcAheadSource; cuts the value, as the client does. */
 static bool
 read_log(void *arg, CdcArena *arena, CdcRecord *record)
 {
@@ -145,8 +145,7 @@ read_log(void *arg, CdcArena *arena, CdcRecord *record)
 		return false;
 	*record = records[log->next];
 	value = record->value;
-	if (!cdc_value_copy(arena, record, value.data, value.len))
-		return false;
+	cdc_value_cut(arena, record, value.data, value.len);
 	log->next++;
 	return true;
 }

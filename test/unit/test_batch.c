@@ -38,15 +38,12 @@ static void
 test_copy(void)
 {
 	CdcArena	arena = {0};
-	bool		zero = true;
 	char	   *copy;
 
 	memset(cdc_arena_reserve(&arena, 100000), 'x', 100000);
 	copy = cdc_arena_copy(&arena, "abc", 3);
 	unit_ok(memcmp(copy, "abc", 3) == 0, "a copy is equal");
-	for (int i = 3; i < 3 + 1 + CDC_PADDING; i++)
-		zero = zero && copy[i] == 0;
-	unit_ok(zero, "a copy is followed by a terminator and zeroed padding");
+	unit_is_int(copy[3], 0, "a copy is followed by a terminator");
 	copy = cdc_arena_copy(&arena, "", 0);
 	unit_ok(copy != NULL && *copy == '\0', "an empty value has a copy");
 	cdc_arena_free(&arena);

@@ -20,7 +20,7 @@ parse(const char *text, size_t len)
 	free(out.strings);
 	out.max_nodes = len + 8;
 	out.nodes = malloc(out.max_nodes * sizeof(CdcJsonNode));
-	out.max_strings = len + CDC_PADDING;
+	out.max_strings = len;
 	out.strings = malloc(out.max_strings);
 	return cdc_json_parse(parser, bytes.data, len, &out);
 }

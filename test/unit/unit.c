@@ -74,11 +74,10 @@ unit_kind_name(CdcKind kind)
 CdcBytes
 unit_bytes_len(const char *data, size_t len)
 {
-	char	   *copy = malloc(len + CDC_PADDING);
+	char	   *copy = malloc(Max(len, 1));	/* not more: nothing may read beyond */
 	CdcBytes	bytes = {copy, (int32) len};
 
 	memcpy(copy, data, len);
-	memset(copy + len, '7', CDC_PADDING);
 	return bytes;
 }
 
@@ -195,7 +194,7 @@ read_file(const char *path, size_t *len)
 	fseek(file, 0, SEEK_END);
 	*len = (size_t) ftell(file);
 	rewind(file);
-	data = calloc(1, *len + CDC_PADDING);
+	data = calloc(1, *len + 1);
 	if (fread(data, 1, *len, file) != *len)
 		exit(2);
 	fclose(file);
@@ -211,7 +210,7 @@ parse_line(CdcJsonParser *parser, const char *path, const char *line,
 
 	out.max_nodes = len + 1;
 	out.nodes = malloc(out.max_nodes * sizeof(CdcJsonNode));
-	out.max_strings = len + CDC_PADDING;
+	out.max_strings = len;
 	out.strings = malloc(out.max_strings);
 	if (cdc_json_parse(parser, line, len, &out) != CDC_JSON_OK)
 	{
