@@ -84,7 +84,10 @@ typedef struct CdcApplyContext
 	 */
 	bool		(*take_kept) (const struct CdcApplyContext *context,
 							  CdcChange *change);
-	/* Makes newkey and oldkey of an event known that has its headers left. */
+	/*
+	 * Makes newkey and oldkey of an event known that has its headers left;
+	 * NULL: none of the events has.
+	 */
 	void		(*read_headers) (void *arg, CdcEvent *event);
 	/*
 	 * Can a change of this relation that came before this record at the

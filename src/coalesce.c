@@ -252,6 +252,41 @@ merge_row(const CdcRelation *rel, CdcEntry *entry, const CdcRow *row)
 	}
 }
 
+/*
+ * Is this insert half of a key change?  It matters only where values are to
+ * be taken from the old row, or where that may have been kept for it.
+ */
+static bool
+is_moved(CdcCoalescer *c, const CdcSegment *seg, const CdcChange *change)
+{
+	CdcEvent   *event = change->event;
+
+	if (event->headers_left &&
+		(change->row.has_unchanged ||
+		 (seg->rel->has_toastable &&
+		  (seg->key_changed || c->context->shared || cdc_moved_kept))))
+		c->context->read_headers(c->context->arg, event);
+	return event->oldkey != NULL;
+}
+
+/*
+ * The first delete of a key change: it keeps its row, which one of the inserts
+ * before it in the segment may have to take away again.
+ */
+static void
+ask_writes(CdcCoalescer *c, CdcSegment *seg)
+{
+	seg->key_changed = true;
+	for (int i = 0; i < seg->nentries; i++)
+	{
+		CdcEntry   *entry = seg->entries[i];
+
+		if (entry->write && entry->insert && entry->change->event->headers_left &&
+			is_moved(c, seg, entry->change))
+			cdc_key_change_done(seg, entry);
+	}
+}
+
 /* Folds a delete in. */
 static void
 fold_delete(CdcCoalescer *c, CdcSegment *seg, const CdcChange *change)
@@ -260,7 +295,8 @@ fold_delete(CdcCoalescer *c, CdcSegment *seg, const CdcChange *change)
 	uint32		slot;
 	CdcEntry   *entry = cdc_segment_find(seg, &change->row, hash, &slot);
 
-	seg->key_changed |= change->event->newkey != NULL;
+	if (change->event->newkey && seg->rel->has_toastable && !seg->key_changed)
+		ask_writes(c, seg);
 	if (entry && entry->write && change->event->newkey && seg->rel->has_toastable)
 		cdc_key_change_keep(c, seg, entry, change);
 	if (entry == NULL)
@@ -306,23 +342,6 @@ revive(CdcSegment *seg, const CdcEntry *entry, const CdcChange *change)
 				 errdetail("A record before it deletes the row.")));
 	}
 	return true;
-}
-
-/*
- * Is this insert half of a key change?  It matters only where values are to
- * be taken from the old row, or where that may have been kept for it.
- */
-static bool
-is_moved(CdcCoalescer *c, const CdcSegment *seg, CdcChange *change)
-{
-	CdcEvent   *event = change->event;
-
-	if (event->headers_left &&
-		(change->row.has_unchanged ||
-		 (seg->rel->has_toastable &&
-		  (seg->key_changed || c->context->shared || cdc_moved_kept))))
-		c->context->read_headers(c->context->arg, event);
-	return event->oldkey != NULL;
 }
 
 /* Folds a new or changed row in. */

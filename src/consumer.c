@@ -112,21 +112,37 @@ unassign_all(CdcConsumer *consumer)
 	}
 }
 
+static void
+free_pipeline(CdcConsumer *consumer)
+{
+	if (consumer->pipeline)
+		cdc_pipeline_free(consumer->pipeline);
+	consumer->pipeline = NULL;
+}
+
 /* Frees everything but the client. */
 static void
 free_consumer(CdcConsumer *consumer)
 {
-	if (consumer->pipeline)
-		cdc_pipeline_free(consumer->pipeline);
+	free_pipeline(consumer);
 	MemoryContextDelete(consumer->context);
+}
+
+/* cdc_consumer_end_client: see consumer.h. */
+void
+cdc_consumer_end_client(CdcConsumer *consumer)
+{
+	free_pipeline(consumer);
+	if (consumer->kafka)
+		cdc_kafka_close(consumer->kafka);
+	consumer->kafka = NULL;
 }
 
 /* cdc_consumer_close ends the client and frees everything. */
 void
 cdc_consumer_close(CdcConsumer *consumer)
 {
-	if (consumer->kafka)
-		cdc_kafka_close(consumer->kafka);
+	cdc_consumer_end_client(consumer);
 	free_consumer(consumer);
 }
 
@@ -143,10 +159,8 @@ take_client(CdcConsumer *consumer, CdcConsumer *old, CdcKafkaConfig *config)
 		old->kafka = NULL;
 		return;
 	}
-	if (old && old->kafka)
-		cdc_kafka_close(old->kafka);
 	if (old)
-		old->kafka = NULL;
+		cdc_consumer_end_client(old);
 	consumer->kafka = cdc_kafka_open(config);
 	cdc_properties_wipe(config->properties, config->nproperties);
 }

@@ -121,6 +121,11 @@ extern CdcConsumer *cdc_consumer_open(int64 subid, int worker_no, int nworkers,
 									  bool even_disabled, CdcConsumer *old);
 extern void cdc_consumer_close(CdcConsumer *consumer);
 /*
+ * Closes the client, after the pipeline, whose records keep it alive; the
+ * consumer is then only good for being closed, or the old one of another.
+ */
+extern void cdc_consumer_end_client(CdcConsumer *consumer);
+/*
  * Has the client the settings that server, user mapping, secret files and
  * cdc_sink.allowed_brokers have now?  Reads them in a transaction of its own.
  * Where they cannot be read the answer is "unreadable".
@@ -216,8 +221,8 @@ extern void cdc_consumer_settle_losses(CdcConsumer *consumer);
  */
 extern const CdcPartition *cdc_consumer_stalled(CdcConsumer *consumer);
 /*
- * Closes the client for that partition's sake, and says so in the log; the
- * consumer has none until it is opened anew.
+ * Ends the client for that partition's sake, as cdc_consumer_end_client, and
+ * says so in the log.
  */
 extern void cdc_consumer_abandon(CdcConsumer *consumer, const CdcPartition *part);
 

@@ -126,6 +126,5 @@ cdc_consumer_abandon(CdcConsumer *consumer, const CdcPartition *part)
 	pfree(owed);
 	consumer->patience = Min(2 * patience(consumer), LONGEST_SILENCE_MS);
 	consumer->abandoned_at = now;
-	cdc_kafka_close(consumer->kafka);
-	consumer->kafka = NULL;
+	cdc_consumer_end_client(consumer);
 }

@@ -3,8 +3,9 @@
  * event.h
  *		One record as Kafka stores it, and the change it carries.
  *
- * Floor 1.  Everything here is owned by the arena of the batch and is
- * constant once made.  Nothing here needs the backend.
+ * Floor 1.  Everything here is owned by the arena of the batch, or stands in
+ * what it owns, and is constant once made, but for headers that are read
+ * later.  Nothing here needs the backend.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,8 +53,9 @@ typedef struct CdcRecord
 typedef struct CdcRecordSource
 {
 	/*
-	 * Copies the headers into an arena and sets the record's; false: malloc
-	 * failed.  Calls nothing of the server.
+	 * Makes a list of the headers in an arena and sets the record's; their
+	 * bytes stay where the record's are.  False: malloc failed.  Calls nothing
+	 * of the server.
 	 */
 	bool		(*read_headers) (CdcRecord *record, struct CdcArena *arena);
 } CdcRecordSource;

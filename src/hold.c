@@ -317,6 +317,9 @@ cdc_hold_find_kept(CdcPipeline *pipeline)
 	if (pipeline->kept_found || pipeline->shared)
 		return;
 	cdc_moved_kept = cdc_moved_waits(pipeline->subscription->name, DT_NOEND);
+	/* their inserts may come as late as those of rows that are kept now */
+	if (cdc_moved_kept)
+		cdc_moved_last = GetCurrentTimestamp();
 	pipeline->kept_found = true;
 }
 

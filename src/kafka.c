@@ -19,6 +19,9 @@
 #include "kafka_internal.h"
 #include "value.h"
 
+/* what librdkafka keeps of a message beside its bytes, about */
+#define MESSAGE_BYTES	512
+
 /* see cdc_kafka_records_taken; a thread of ours counts, too */
 static int64 taken = 0;
 
@@ -137,7 +140,8 @@ take_message(CdcKafka *kafka, Partition *partition, CdcArena *arena,
 	size_t		size = message->len + message->key_len;
 	rd_kafka_timestamp_type_t type;
 
-	if (!cdc_arena_own(arena, kafka->event, size, release_taken))
+	/* counted, so that many small ones that nobody wants are bounded, too */
+	if (!cdc_arena_own(arena, kafka->event, size + MESSAGE_BYTES, release_taken))
 		return false;
 	__atomic_fetch_add(&taken, 1, __ATOMIC_RELAXED);
 	kafka->event = NULL;

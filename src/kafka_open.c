@@ -5,10 +5,10 @@
  *
  * Floor 3.  The one hard thing is the end of a process: a live TLS client at
  * exit() can crash the server, an object still held makes the destruction
- * hang, and a broker that is gone makes it slow.  So whatever is held is
- * reachable from cdc_open_kafka or the producer, the destruction runs in a helper thread that
- * is waited for at most 2 s, and a process that ever opened a handle leaves
- * by _exit().
+ * hang, and a broker that is gone makes it slow.  So what is held is reachable
+ * from cdc_open_kafka or the producer, the destruction runs in a helper thread
+ * that is waited for at most 2 s, and not at all where records of a batch are
+ * held, and a process that ever opened a handle leaves by _exit().
  *
  *-------------------------------------------------------------------------
  */

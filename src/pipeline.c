@@ -246,7 +246,7 @@ cdc_pipeline_full(const CdcPipeline *pipeline, int parts)
 	return (int64) pipeline->nfresh * parts >= options->batch_rows ||
 		pipeline->fresh_bytes * parts >= options->batch_bytes ||
 		pipeline->fresh_cost * parts >= batch_cost() ||
-		/* copies of what went into queues lie there until the next step */
+		/* what went into queues, as copies, stays there until the next step */
 		(int64) pipeline->arena.total >= held_memory();
 }
 

@@ -98,7 +98,7 @@ extern CdcPartition *cdc_pipeline_partition(CdcPipeline *pipeline,
 											const char *topic, int32 partition);
 
 /*
- * Takes a record that was copied into pipeline->arena.  One that is not the
+ * Takes a record whose bytes pipeline->arena has.  One that is not the
  * next (a repeat) is dropped; one of a held partition joins its queue.
  */
 extern void cdc_pipeline_put(CdcPipeline *pipeline, const CdcRecord *record);

@@ -59,7 +59,8 @@ extern void cdc_hold_again(CdcPipeline *pipeline, const CdcRecord **records,
 /*
  * Asks once whether an earlier process has left kept rows of key changes;
  * where it has not, inserts are not asked for their headers.  Needs a
- * transaction, after which no other process keeps any.
+ * transaction.  A row that another process keeps later (a dead letter that is
+ * tried again) may outlive its insert.
  */
 extern void cdc_hold_find_kept(CdcPipeline *pipeline);
 /* After ends were learned: may kept rows of key changes go? */

@@ -94,6 +94,51 @@ test_reset(void)
 	cdc_arena_free(&arena);
 }
 
+static int	released;			/* sum of what was */
+
+static void
+release(void *thing)
+{
+	released += *(int *) thing;
+}
+
+/* What an arena owns is given back once, when it is emptied or by who adopted it. */
+static void
+test_owned(void)
+{
+	CdcArena	arena = {0};
+	CdcArena	other = {0};
+	int			things[1000];
+	size_t		total;
+
+	for (int i = 0; i < 1000; i++)
+	{
+		things[i] = 1;
+		cdc_arena_own(&arena, &things[i], 100000, release);
+	}
+	unit_ok(arena.total >= 100000000, "what is owned counts");
+	unit_is_int(released, 0, "nothing is given back before its time");
+	cdc_arena_reset(&arena);
+	unit_is_int(released, 1000, "a reset gives everything back");
+	unit_ok(arena.total <= 4 * 1024 * 1024, "and counts it no more");
+	cdc_arena_reset(&arena);
+	unit_is_int(released, 1000, "once");
+	released = 0;
+	for (int i = 0; i < 300; i++)
+		cdc_arena_own(i % 2 ? &arena : &other, &things[i], 1000, release);
+	total = arena.total + other.total;
+	cdc_arena_adopt(&arena, &other);
+	unit_is_int(arena.total, total, "who adopts has all of it");
+	cdc_arena_reset(&other);
+	unit_is_int(released, 0, "the other has nothing");
+	cdc_arena_free(&arena);
+	unit_is_int(released, 300, "free gives back what was adopted, too");
+	cdc_arena_own(&other, &things[0], 1, release);
+	cdc_arena_adopt(&arena, &other);
+	cdc_arena_free(&arena);
+	unit_is_int(released, 301, "an empty one adopts");
+}
+
 static void
 test_no_memory(void)
 {
@@ -115,6 +160,7 @@ main(void)
 	test_copy();
 	test_reserve();
 	test_reset();
+	test_owned();
 	test_no_memory();
 	return unit_done();
 }

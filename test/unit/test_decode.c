@@ -723,6 +723,56 @@ test_headers(void)
 	unit_ok(header_key("__debezium.newkez", "{}") == NULL, "another header");
 }
 
+static int	headers_asked;
+
+/* read_headers of a source: those that record.message points to. */
+static bool
+ask_headers(CdcRecord *asking, CdcArena *where)
+{
+	static CdcHeader header;
+
+	headers_asked++;
+	header = (CdcHeader) {"__debezium.oldkey", unit_bytes(asking->message)};
+	asking->headers = &header;
+	asking->nheaders = 1;
+	asking->source = NULL;
+	return true;
+}
+
+/* Decodes a value whose record has its headers still to be read; how often that was done. */
+static int
+asked_by(const char *value)
+{
+	static const CdcRecordSource source = {ask_headers};
+
+	memset(&record, 0, sizeof(record));
+	record.topic = "t";
+	record.key = unit_bytes(KEY);
+	record.value = unit_bytes(value);
+	record.source = &source;
+	record.message = "{\"id\":29}";
+	headers_asked = 0;
+	decode_record();
+	return headers_asked;
+}
+
+static void
+test_headers_left(void)
+{
+	unit_is_int(asked_by(ENVELOPE("\"c\"", "null", ROW)), 0, "an insert leaves its headers");
+	unit_ok(event.headers_left && event.oldkey == NULL, "  and says so");
+	cdc_decoder_debezium.read_headers(state, &arena, &event);
+	unit_ok(headers_asked == 1 && !event.headers_left && event.oldkey != NULL, "  until somebody asks");
+	unit_ok(record.source != NULL, "  the record stays as it is");
+	unit_is_int(asked_by(ENVELOPE("\"u\"", "null", ROW)), 0, "an update leaves them, too");
+	unit_is_int(asked_by(ENVELOPE("\"d\"", ROW, "null")), 1, "a delete does not");
+	unit_ok(!event.headers_left && event.oldkey != NULL, "  and has its keys");
+	unit_is_int(asked_by("{\"op\":\"c\",\"source\":{\"table\":\"t\"},\"after\":" ROW "}"), 1, "nor an insert without sequence");
+	unit_ok(!event.headers_left && event.oldkey != NULL, "  which has them, too");
+	unit_is_int(asked_by("{\"before\""), 0, "of a broken value nobody asks");
+	unit_ok(!event.headers_left, "  nor will");
+}
+
 /* Events of a batch stay as they are while others are decoded. */
 static void
 test_batch(void)
@@ -778,6 +828,7 @@ main(void)
 	test_malformed();
 	test_too_many_values();
 	test_headers();
+	test_headers_left();
 	test_batch();
 	cdc_decoder_debezium.close(state);
 	cdc_arena_free(&arena);

@@ -44,7 +44,7 @@ extern int	unit_done(void);
 
 /* Reads a stream, one JSON object a line; exits where it is not readable. */
 extern Stream unit_read_stream(const char *path);
-/* Copy of a text with padding after it that is no JSON. */
+/* Copy of a text, with no byte to spare. */
 extern CdcBytes unit_bytes(const char *text);
 extern CdcBytes unit_bytes_len(const char *data, size_t len);
 /* Names of kinds, for counts. */
