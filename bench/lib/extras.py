@@ -1,4 +1,5 @@
 """What is not a drain of a cell: latency, the decoder alone, long drains and large tables, memory, the cost of being idle."""
+import statistics
 import time
 
 import proc
@@ -16,9 +17,10 @@ class Extras:
     def __init__(self, lab, targets, methods, scale):
         self.lab, self.targets, self.methods, self.scale = lab, targets, methods, scale
         self.peak = None          # events per second of the insert cell, when it was measured
+        self.flat_out = []        # events per second that became visible while more were produced
 
     def insert_peak(self):
-        """Half of it is a load of the latency measurement: from the insert cell, else measured here."""
+        """How fast a backlog is drained: from the insert cell, else measured here."""
         if self.peak is None:
             stream = Stream("peak", "insert", int(600_000 * self.scale))
             self.peak = self.methods.sink(make_case(1, "peak", "sink", stream, Table()), 0)["rate"]
@@ -27,8 +29,19 @@ class Extras:
     # ---- latency
     LOADS = {"idle": 25, "1 000/s": 1000, "5 000/s": 5000}
 
+    def rate_of(self, load):
+        """The peak is what flows while it is produced, on the cores that generator and broker share with the worker: what becomes visible
+        when as much is asked of the generator as a drain applies, which is more than it can make beside them."""
+        if load in self.LOADS:
+            return self.LOADS[load]
+        if load == "flat out":
+            return round(self.insert_peak())
+        if load == "half of the peak" and self.flat_out:
+            return round(statistics.median(self.flat_out) / 2)
+        return round(self.insert_peak() / 2)
+
     def latency(self, system, load, seconds):
-        rate = self.LOADS.get(load) or round(self.insert_peak() / 2)
+        rate = self.rate_of(load)
         # the JDBC sink reads only events with schema; at half of our peak it is not asked
         schema = load in self.LOADS
         if system == "jdbc":
@@ -37,9 +50,12 @@ class Extras:
         self.lab.create_topic(topic)
         try:
             with self.targets.fresh(Table()) as c:
-                return getattr(self, "latency_" + system)(c, topic, rate, seconds, schema)
+                run = getattr(self, "latency_" + system)(c, topic, rate, seconds, schema)
         finally:
             self.lab.delete_topic(topic)
+        if load == "flat out":
+            self.flat_out.append(run["visible"])
+        return run
 
     def measure_latency(self, c, topic, rate, seconds, schema, warm_up):
         run = self.lab.tool_json("latency", "--brokers", self.lab.kafka.bootstrap, "--topic", topic,

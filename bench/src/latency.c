@@ -192,9 +192,12 @@ percentile(const double *sorted, int64_t n, double p)
 	return sorted[(int64_t) (p * (double) (n - 1) + 0.5)] * 1000;
 }
 
-/* Prints percentiles of what came after the warm-up, in milliseconds. */
+/*
+ * Prints percentiles of what came after the warm-up, in milliseconds, and how many events a second were produced and became visible
+ * from start to end, or to the last row.
+ */
 static void
-report(double rate, double seconds, int64_t skip)
+report(double rate, double start, double end, int64_t skip)
 {
 	double	   *from_stored = calloc((size_t) total, sizeof(double)),
 			   *from_sent = calloc((size_t) total, sizeof(double));
@@ -218,9 +221,9 @@ report(double rate, double seconds, int64_t skip)
 	qsort(from_sent, (size_t) n, sizeof(double), compare);
 	if (n == 0)
 		tool_die("no row became visible");
-	printf("{\"rate\": %.0f, \"achieved\": %.0f, \"events\": %" PRId64 ", \"unseen\": %" PRId64 ", "
+	printf("{\"rate\": %.0f, \"achieved\": %.0f, \"visible\": %.0f, \"events\": %" PRId64 ", \"unseen\": %" PRId64 ", "
 		   "\"p50\": %.2f, \"p99\": %.2f, \"p999\": %.2f, \"max\": %.2f, \"sent_p50\": %.2f, \"sent_p99\": %.2f}\n",
-		   rate, (double) total / seconds, n, unseen, percentile(from_stored, n, 0.5), percentile(from_stored, n, 0.99),
+		   rate, (double) total / (end - start), (double) total / (visible[total] - start), n, unseen, percentile(from_stored, n, 0.5), percentile(from_stored, n, 0.99),
 		   percentile(from_stored, n, 0.999), percentile(from_stored, n, 1), percentile(from_sent, n, 0.5),
 		   percentile(from_sent, n, 0.99));
 }
@@ -253,6 +256,6 @@ main(int argc, char **argv)
 		pause_ns(1000000);
 	atomic_store(&given_up, true);
 	pthread_join(watcher, NULL);
-	report(rate, end - start, (int64_t) (rate * warm_up));
+	report(rate, start, end, (int64_t) (rate * warm_up));
 	return 0;
 }
