@@ -478,9 +478,9 @@ make_room(CdcJsonParser *parser, size_t len)
 }
 
 /*
- * Finds the structure of a text.  simdjson reads beyond its end, and texts
- * stand in buffers of others: so it reads a copy, which takes less than what
- * a copy in memory that is not in the cache would.
+ * Finds the structure of a text.  simdjson may read beyond its end, and texts
+ * stand in buffers of others, so it gets a copy, in memory that is used again
+ * and again and stays in the cache.
  */
 simdjson::error_code
 find_structure(CdcJsonParser *parser, const char *text, size_t len)

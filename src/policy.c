@@ -142,7 +142,7 @@ note_pass(CdcPasses *passes, int event, CdcPassReason reason,
 
 /* The record of an event with its headers; ERROR 53200 on no memory. */
 static CdcRecord
-whole_record(CdcPasses *passes, const CdcEvent *event)
+with_headers(CdcPasses *passes, const CdcEvent *event)
 {
 	CdcRecord	record = *event->record;
 
@@ -157,7 +157,7 @@ whole_record(CdcPasses *passes, const CdcEvent *event)
 static void
 write_skipped(CdcPasses *passes, const CdcEvent *event)
 {
-	CdcRecord	record = whole_record(passes, event);
+	CdcRecord	record = with_headers(passes, event);
 	CdcDeadLetter letter = {.subscription = passes->pipeline->subscription->name,
 		.record = &record, .event = event, .mapping = mapping_of(passes, event), .skipped = true,
 	.publish = passes->pipeline->subscription->options.dead_letter_topic != NULL};
@@ -219,7 +219,7 @@ write_letter(CdcPasses *passes, const CdcEvent *event,
 			 const CdcFailure *failure, const CdcMapping *mapping)
 {
 	CdcPipeline *pipeline = passes->pipeline;
-	CdcRecord	record = whole_record(passes, event);
+	CdcRecord	record = with_headers(passes, event);
 	CdcDeadLetter letter = {.subscription = pipeline->subscription->name,
 		.record = &record, .event = event, .mapping = mapping, .attempts = 1,
 		.sqlstate = failure->sqlstate, .message = failure->message,
