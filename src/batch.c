@@ -186,13 +186,6 @@ release_owned(CdcArena *arena)
 	arena->owned = NULL;
 }
 
-/* What was remembered may be gone. */
-static void
-forget_known(CdcArena *arena)
-{
-	arena->known.nstarts = 0;
-}
-
 CdcArenaMark
 cdc_arena_mark(const CdcArena *arena)
 {
@@ -206,7 +199,8 @@ cdc_arena_rewind(CdcArena *arena, CdcArenaMark mark)
 {
 	if (arena->current == mark.chunk)
 		arena->next = mark.next;
-	forget_known(arena);
+	/* what was remembered may be gone */
+	arena->nstarts = 0;
 }
 
 /* Puts what another arena owned behind what this one owns. */
@@ -248,7 +242,7 @@ cdc_arena_reset(CdcArena *arena)
 	if (kept == NULL)
 		return;
 	release_owned(arena);
-	forget_known(arena);
+	arena->nstarts = 0;
 	chunk = kept->previous;
 	while (chunk != NULL)
 	{

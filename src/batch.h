@@ -26,13 +26,6 @@ typedef struct CdcArenaStart
 	size_t		len;
 } CdcArenaStart;
 
-/* What an arena holds that the next record is likely to have, too. */
-typedef struct CdcArenaKnown
-{
-	int			nstarts;		/* value.c */
-	CdcArenaStart starts[CDC_ARENA_STARTS]; /* last used first */
-} CdcArenaKnown;
-
 /* Gives back a thing that an arena owns; calls nothing of the server. */
 typedef void (*CdcRelease) (void *thing);
 
@@ -44,7 +37,9 @@ typedef struct CdcArena
 	size_t		total;			/* bytes of all chunks and of what is owned, for
 								 * the memory bound */
 	struct CdcArenaOwned *owned;	/* things of others, which it gives back */
-	CdcArenaKnown known;
+	int			nstarts;		/* beginnings that the next value is likely to
+								 * have, too: value.c */
+	CdcArenaStart starts[CDC_ARENA_STARTS]; /* last used first */
 } CdcArena;
 
 /* Returns size bytes, 8-aligned, or NULL when malloc fails. */

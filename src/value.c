@@ -20,8 +20,8 @@
 static void
 put_first(CdcArena *arena, int i, CdcArenaStart start)
 {
-	memmove(&arena->known.starts[1], &arena->known.starts[0], i * sizeof(start));
-	arena->known.starts[0] = start;
+	memmove(&arena->starts[1], &arena->starts[0], i * sizeof(start));
+	arena->starts[0] = start;
 }
 
 /*
@@ -31,14 +31,14 @@ put_first(CdcArena *arena, int i, CdcArenaStart start)
 static const CdcArenaStart *
 find_start(CdcArena *arena, const char *data, size_t len)
 {
-	for (int i = 0; i < arena->known.nstarts; i++)
+	for (int i = 0; i < arena->nstarts; i++)
 	{
-		CdcArenaStart start = arena->known.starts[i];
+		CdcArenaStart start = arena->starts[i];
 
 		if (start.len >= len || memcmp(start.data, data, start.len) != 0)
 			continue;
 		put_first(arena, i, start);
-		return &arena->known.starts[0];
+		return &arena->starts[0];
 	}
 	return NULL;
 }
@@ -60,8 +60,8 @@ learn_start(CdcArena *arena, const char *data, size_t len)
 	start.len = found - data + sizeof(payload) - 1;
 	if (start.len < LEAST_START || start.len >= len)
 		return;
-	arena->known.nstarts = Min(arena->known.nstarts + 1, CDC_ARENA_STARTS);
-	put_first(arena, arena->known.nstarts - 1, start);
+	arena->nstarts = Min(arena->nstarts + 1, CDC_ARENA_STARTS);
+	put_first(arena, arena->nstarts - 1, start);
 }
 
 /* cdc_value_cut: see value.h. */
