@@ -112,27 +112,13 @@ unassign_all(CdcConsumer *consumer)
 	}
 }
 
-static void
-free_pipeline(CdcConsumer *consumer)
-{
-	if (consumer->pipeline)
-		cdc_pipeline_free(consumer->pipeline);
-	consumer->pipeline = NULL;
-}
-
-/* Frees everything but the client. */
-static void
-free_consumer(CdcConsumer *consumer)
-{
-	free_pipeline(consumer);
-	MemoryContextDelete(consumer->context);
-}
-
 /* cdc_consumer_end_client: see consumer.h. */
 void
 cdc_consumer_end_client(CdcConsumer *consumer)
 {
-	free_pipeline(consumer);
+	if (consumer->pipeline)
+		cdc_pipeline_free(consumer->pipeline);
+	consumer->pipeline = NULL;
 	if (consumer->kafka)
 		cdc_kafka_close(consumer->kafka);
 	consumer->kafka = NULL;
@@ -143,7 +129,7 @@ void
 cdc_consumer_close(CdcConsumer *consumer)
 {
 	cdc_consumer_end_client(consumer);
-	free_consumer(consumer);
+	MemoryContextDelete(consumer->context);
 }
 
 /* Gives the new consumer the client of old, or a new one. */
@@ -257,7 +243,7 @@ cdc_consumer_open(int64 subid, int worker_no, int nworkers,
 	}
 	PG_CATCH();
 	{
-		free_consumer(consumer);
+		cdc_consumer_close(consumer);
 		if (old)
 			cdc_consumer_close(old);
 		PG_RE_THROW();
@@ -268,7 +254,7 @@ cdc_consumer_open(int64 subid, int worker_no, int nworkers,
 		cdc_consumer_close(old);
 	if (found)
 		return consumer;
-	free_consumer(consumer);
+	cdc_consumer_close(consumer);
 	return NULL;
 }
 
