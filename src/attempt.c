@@ -43,6 +43,14 @@ prepare_events(CdcAttempt *attempt)
 		attempt->events[i].record = attempt->records[i];
 }
 
+static void
+fail_no_memory(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("out of memory while decoding a batch")));
+}
+
 /* decode of CdcApply: one record, unless it was; ERROR 53200 on no memory. */
 static void
 decode_one(void *arg, int event)
@@ -65,9 +73,7 @@ decode_one(void *arg, int event)
 	if (!pipeline->decoder->decode(pipeline->decode, attempt->records[event],
 								   &pipeline->event_arena,
 								   &attempt->events[event]))
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory while decoding a batch")));
+		fail_no_memory();
 	attempt->decoded[event] = true;
 	attempt->recycle = !attempt->look_ahead &&
 		attempt->events[event].newkey == NULL &&
@@ -82,9 +88,7 @@ read_headers(void *arg, CdcEvent *event)
 
 	if (!pipeline->decoder->read_headers(pipeline->decode, &pipeline->event_arena,
 										 event))
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory while decoding a batch")));
+		fail_no_memory();
 }
 
 /*

@@ -294,10 +294,11 @@ fold_delete(CdcCoalescer *c, CdcSegment *seg, const CdcChange *change)
 	uint32		hash = cdc_segment_hash(seg->rel, seg->key, &change->row);
 	uint32		slot;
 	CdcEntry   *entry = cdc_segment_find(seg, &change->row, hash, &slot);
+	bool		keeps = change->event->newkey && seg->rel->has_toastable;
 
-	if (change->event->newkey && seg->rel->has_toastable && !seg->key_changed)
+	if (keeps && !seg->key_changed)
 		ask_writes(c, seg);
-	if (entry && entry->write && change->event->newkey && seg->rel->has_toastable)
+	if (keeps && entry && entry->write)
 		cdc_key_change_keep(c, seg, entry, change);
 	if (entry == NULL)
 	{

@@ -244,13 +244,8 @@ cdc_parse_document(const CdcJsonNode *value)
 									MCXT_ALLOC_HUGE);
 		result = cdc_json_parse(parser, value->text, value->len, &out);
 		out.max_nodes *= 2;
-		out.max_strings *= 2;
 		if (result == CDC_JSON_MORE_ROOM)
-		{
 			pfree(out.nodes);
-			pfree(out.strings);
-			out.strings = palloc_extended(out.max_strings, MCXT_ALLOC_HUGE);
-		}
 	} while (result == CDC_JSON_MORE_ROOM);
 	if (result == CDC_JSON_NO_MEMORY)
 		ereport(ERROR,

@@ -74,7 +74,6 @@ copy_record(CdcPartition *part, CdcRecord *record)
 	if (!cdc_value_join(&part->arena, record, &value) ||
 		!cdc_record_read_headers(record, &part->arena))
 		fail_no_memory(part);
-	record->message = NULL;
 	memset(&record->start, 0, sizeof(record->start));
 	record->value = value;
 	record->headers = copy_headers(part, record->headers, record->nheaders);
