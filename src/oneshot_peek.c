@@ -264,7 +264,7 @@ emit_record(CdcDecodeState *decode, CdcArena *arena, const CdcRecord *record)
 	const char *values[10] = {0};
 
 	if (!cdc_decoder_debezium.decode(decode, record, arena, &event) ||
-		!cdc_value_join(arena, record, &whole.value) ||
+		(record->start.data != NULL && !cdc_value_join(arena, record, &whole.value)) ||
 		!cdc_record_read_headers(&whole, arena))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
