@@ -1,9 +1,9 @@
 """What is not a drain of a cell: latency, the decoder alone, long drains and large tables, memory, the cost of being idle."""
-import statistics
 import time
 
 import proc
 from cells import Stream, Table, make_case
+from goals import median
 from methods import measured
 from pq import literal
 from say import Failure
@@ -16,15 +16,15 @@ SETTLE = 10                 # seconds
 class Extras:
     def __init__(self, lab, targets, methods, scale):
         self.lab, self.targets, self.methods, self.scale = lab, targets, methods, scale
-        self.peak = None          # events per second of the insert cell, when it was measured
+        self.drained = None       # events per second of the insert cell, when it was measured
         self.flat_out = []        # events per second that became visible while more were produced
 
-    def insert_peak(self):
+    def drain_rate(self):
         """How fast a backlog is drained: from the insert cell, else measured here."""
-        if self.peak is None:
-            stream = Stream("peak", "insert", int(600_000 * self.scale))
-            self.peak = self.methods.sink(make_case(1, "peak", "sink", stream, Table()), 0)["rate"]
-        return self.peak
+        if self.drained is None:
+            stream = Stream("drain", "insert", int(600_000 * self.scale))
+            self.drained = self.methods.sink(make_case(1, "drain", "sink", stream, Table()), 0)["rate"]
+        return self.drained
 
     # ---- latency
     LOADS = {"idle": 25, "1 000/s": 1000, "5 000/s": 5000}
@@ -35,14 +35,16 @@ class Extras:
         if load in self.LOADS:
             return self.LOADS[load]
         if load == "flat out":
-            return round(self.insert_peak())
-        if load == "half of the peak" and self.flat_out:
-            return round(statistics.median(self.flat_out) / 2)
-        return round(self.insert_peak() / 2)
+            return round(self.drain_rate())
+        if load == "half of a drain":
+            return round(self.drain_rate() / 2)
+        if not self.flat_out:
+            raise Failure("the peak was not measured: flat out comes first")
+        return round(median(self.flat_out) / 2)
 
     def latency(self, system, load, seconds):
         rate = self.rate_of(load)
-        # the JDBC sink reads only events with schema; at half of our peak it is not asked
+        # the JDBC sink reads only events with schema; at higher loads it is not asked
         schema = load in self.LOADS
         if system == "jdbc":
             self.methods.warm_up()
@@ -92,7 +94,7 @@ class Extras:
     # ---- no cliff
     def long_drain(self, seconds, window=10):
         """A backlog of inserts that lasts so long; the rate of each window."""
-        events = min(int(self.insert_peak() * (seconds + 5)), 60_000_000)
+        events = min(int(self.drain_rate() * (seconds + 5)), 60_000_000)
         stream = Stream("long-drain", "insert", events, compression="lz4")
         made = self.lab.fill(stream)
         seen = []

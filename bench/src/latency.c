@@ -223,9 +223,9 @@ report(double rate, double start, double end, int64_t skip)
 		tool_die("no row became visible");
 	printf("{\"rate\": %.0f, \"achieved\": %.0f, \"visible\": %.0f, \"events\": %" PRId64 ", \"unseen\": %" PRId64 ", "
 		   "\"p50\": %.2f, \"p99\": %.2f, \"p999\": %.2f, \"max\": %.2f, \"sent_p50\": %.2f, \"sent_p99\": %.2f}\n",
-		   rate, (double) total / (end - start), (double) total / (visible[total] - start), n, unseen, percentile(from_stored, n, 0.5), percentile(from_stored, n, 0.99),
-		   percentile(from_stored, n, 0.999), percentile(from_stored, n, 1), percentile(from_sent, n, 0.5),
-		   percentile(from_sent, n, 0.99));
+		   rate, (double) total / (end - start), (double) total / (visible[total] - start), n, unseen,
+		   percentile(from_stored, n, 0.5), percentile(from_stored, n, 0.99), percentile(from_stored, n, 0.999),
+		   percentile(from_stored, n, 1), percentile(from_sent, n, 0.5), percentile(from_sent, n, 0.99));
 }
 
 int
