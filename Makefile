@@ -37,7 +37,7 @@ OBJS = \
 # pg_regress; one name a file of sql/
 REGRESS += surface_subscription surface_mapping surface_views position_anchor apply_plans
 REGRESS += deadletter_policy deadletter_retry constraints_deferred
-REGRESS += apply_key key_change apply_ddl apply_insert apply_inheritance
+REGRESS += apply_key apply_key_change apply_ddl apply_insert apply_inheritance
 REGRESS += convert_text convert_number convert_time convert_binary convert_array convert_geo convert_placeholder
 
 PKG_CONFIG ?= pkg-config

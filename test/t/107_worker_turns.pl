@@ -39,8 +39,6 @@ sub latency
 	return $done eq 't' ? $seconds : 1000;
 }
 
-# Of an odd number: the first waits for the client to connect, and a loaded machine may delay another.
-sub middle { my @sorted = sort { $a <=> $b } @_; return $sorted[$#sorted / 2]; }
 sub slowest { my $slowest = 0; foreach (@_) { $slowest = $_ if $_ > $slowest; } return $slowest; }
 
 # --- a held record whose try met a transient error, and then has no reason to be tried
@@ -106,7 +104,9 @@ foreach my $round (1 .. 3)
 {
 	sql(sprintf(q(ALTER SERVER kafka OPTIONS (%s "fetch.wait.max.ms" '%d')), $round == 1 ? 'ADD' : 'SET', 250 + $round));
 	ok_caught_up($node, 'altered', "round $round: the server is altered");
-	cmp_ok(middle(map { latency('altered', 0, 5 * ($round - 1) + $_, { id => 10 * $round + $_ }) } 1 .. 5), '<', 0.9, 'the worker is woken by its records, as before');
+	my ($first, @others) = map { latency('altered', 0, 5 * ($round - 1) + $_, { id => 10 * $round + $_ }) } 1 .. 5;
+	cmp_ok($first, '<', 60, 'the first record waits for the client to connect');
+	cmp_ok(slowest(@others), '<', 0.9, 'the worker is woken by its records, as before');
 }
 sql("SELECT cdc_sink.drop_subscription('altered')");
 
