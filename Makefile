@@ -12,7 +12,7 @@ OBJS = \
 	src/options.o src/shmem.o src/report.o src/batch.o src/value.o src/order.o src/anchor.o \
 	src/convert_text.o src/convert_codec.o src/convert_calendar.o \
 	src/notify.o src/launch_check.o src/launch_process.o src/kafka_conf.o src/kafka_open.o \
-	src/kafka.o src/kafka_assign.o src/kafka_ask.o src/kafka_commit.o src/kafka_produce.o \
+	src/kafka.o src/kafka_assign.o src/kafka_ask.o src/kafka_asker.o src/kafka_commit.o src/kafka_produce.o \
 	src/kafka_trouble.o src/kafka_watch.o \
 	src/partition.o src/decode_schema.o src/decode_read.o src/decode_source.o src/decode_rows.o \
 	src/decode_flat.o src/decode_cloudevent.o src/decode_control.o src/decode_debezium.o \

@@ -326,6 +326,7 @@ cdc_consumer_tend(CdcConsumer *consumer)
 	}
 	cdc_consumer_settle_losses(consumer);
 	cdc_consumer_assign(consumer);
+	cdc_kafka_rest(consumer->kafka);
 }
 
 /*
@@ -398,9 +399,10 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 		if (pipeline->parts[i]->gone_since == 0)
 			ends[n++] = (CdcTopicPartition) {pipeline->parts[i]->topic,
 		pipeline->parts[i]->partition, i, 0, 0};
-	answered = cdc_kafka_offsets(consumer->kafka, ends, n,
-								 CDC_OFFSET_END,
-								 now ? cdc_consumer_patience(consumer->unanswered_ends) : HURRIED_MS);
+	answered = now ?
+		cdc_kafka_ends_now(consumer->kafka, ends, n,
+						   cdc_consumer_patience(consumer->unanswered_ends)) :
+		cdc_kafka_offsets(consumer->kafka, ends, n, CDC_OFFSET_END, HURRIED_MS);
 	if (answered || now)
 		consumer->unanswered_ends = answered ? 0 : consumer->unanswered_ends + 1;
 	if (answered)

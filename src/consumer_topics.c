@@ -474,7 +474,8 @@ cdc_consumer_discover(CdcConsumer *consumer, bool now)
 	TimestampTz time = GetCurrentTimestamp();
 	MemoryContext old;
 	CdcTopicInfo *infos;
-	bool		complete = true;
+	int			patience = cdc_consumer_patience(consumer->unanswered_topics);
+	bool		complete;
 	bool		all_there = true;
 
 	if (consumer->ntopics == 0 || (!now && time < consumer->next_metadata))
@@ -483,8 +484,9 @@ cdc_consumer_discover(CdcConsumer *consumer, bool now)
 	infos = palloc0(consumer->ntopics * sizeof(CdcTopicInfo));
 	for (int i = 0; i < consumer->ntopics; i++)
 		infos[i].topic = consumer->topics[i].topic;
-	complete = cdc_kafka_topics(consumer->kafka, infos, consumer->ntopics,
-								cdc_consumer_patience(consumer->unanswered_topics));
+	complete = now ?
+		cdc_kafka_topics_now(consumer->kafka, infos, consumer->ntopics, patience) :
+		cdc_kafka_topics(consumer->kafka, infos, consumer->ntopics, patience);
 	if (complete)
 		look_at_cluster(consumer);
 	for (int i = 0; complete && i < consumer->ntopics; i++)

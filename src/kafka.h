@@ -6,7 +6,8 @@
  * Floor 3.  Behind it, kafka_internal.h is the only file that includes
  * rdkafka.h (for the files kafka*.c).  All of it runs in
  * our own worker processes (checked), on their main thread but for
- * cdc_kafka_read, and a process has at most one handle.  librdkafka's threads
+ * cdc_kafka_read, and a process has at most one handle, with a second client
+ * in it for questions that somebody waits for.  librdkafka's threads
  * never run our code but pure-C callbacks: connect_cb enforces
  * cdc_sink.allowed_brokers, ssl_cert_verify_cb notes why OpenSSL refused a
  * certificate, and on_request_sent looks for exchanged logs (kafka_watch.c).
@@ -172,6 +173,16 @@ typedef enum CdcOffsetQuestion
 } CdcOffsetQuestion;
 extern bool cdc_kafka_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
 							  CdcOffsetQuestion question, int timeout_ms);
+/*
+ * cdc_kafka_topics, and cdc_kafka_offsets for ends, for who waits for the
+ * answer: it does not stand behind a fetch that waits for records.  They open
+ * a second client, which cdc_kafka_rest closes when it was not used for long.
+ */
+extern bool cdc_kafka_topics_now(CdcKafka *kafka, CdcTopicInfo *topics, int n,
+								 int timeout_ms);
+extern bool cdc_kafka_ends_now(CdcKafka *kafka, CdcTopicPartition *parts, int n,
+							   int timeout_ms);
+extern void cdc_kafka_rest(CdcKafka *kafka);
 /* Watermarks as the last fetch told them; false where none is known. */
 extern bool cdc_kafka_watermarks(CdcKafka *kafka, const char *topic,
 								 int32 partition, int64 *low, int64 *high);

@@ -90,12 +90,20 @@ next_slice(Deadline *deadline)
 	return slice;
 }
 
+/* A broker answered a client: of the consumer's own that is good news. */
+static void
+note_answer(CdcKafka *kafka, rd_kafka_t *rk)
+{
+	if (rk == kafka->rk)
+		cdc_kafka_note_answer(kafka);
+}
+
 /*
- * Asks for metadata of the topics in kafka->asked, or of all.  NULL when
- * time is up; the caller destroys the result.
+ * Asks a client for metadata of the topics in kafka->asked, or of all.  NULL
+ * when time is up; the caller destroys the result.
  */
 static const struct rd_kafka_metadata *
-ask_metadata(CdcKafka *kafka, bool all, int timeout_ms)
+ask_metadata(CdcKafka *kafka, rd_kafka_t *rk, bool all, int timeout_ms)
 {
 	Deadline	deadline;
 	int			slice;
@@ -106,10 +114,10 @@ ask_metadata(CdcKafka *kafka, bool all, int timeout_ms)
 		const struct rd_kafka_metadata *metadata;
 
 		if (!cdc_debug_kafka() &&
-			rd_kafka_metadata(kafka->rk, all, NULL, &metadata, slice) ==
+			rd_kafka_metadata(rk, all, NULL, &metadata, slice) ==
 			RD_KAFKA_RESP_ERR_NO_ERROR)
 		{
-			cdc_kafka_note_answer(kafka);
+			note_answer(kafka, rk);
 			return metadata;
 		}
 	}
@@ -149,8 +157,10 @@ search_topic(const struct rd_kafka_metadata *metadata, const char *topic)
 	return NULL;
 }
 
+/* cdc_kafka_ask_topics: see kafka_internal.h. */
 bool
-cdc_kafka_topics(CdcKafka *kafka, CdcTopicInfo *topics, int n, int timeout_ms)
+cdc_kafka_ask_topics(CdcKafka *kafka, rd_kafka_t *rk, CdcTopicInfo *topics,
+					 int n, int timeout_ms)
 {
 	const struct rd_kafka_metadata *metadata;
 
@@ -161,8 +171,7 @@ cdc_kafka_topics(CdcKafka *kafka, CdcTopicInfo *topics, int n, int timeout_ms)
 	kafka->asked = MemoryContextAlloc(kafka->context, n * sizeof(*kafka->asked));
 	for (int i = 0; i < n; i++)
 	{
-		rd_kafka_topic_t *rkt = rd_kafka_topic_new(kafka->rk, topics[i].topic,
-												   NULL);
+		rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, topics[i].topic, NULL);
 
 		if (rkt != NULL)		/* else no topic can have this name */
 			kafka->asked[kafka->nasked++] = rkt;
@@ -175,7 +184,7 @@ cdc_kafka_topics(CdcKafka *kafka, CdcTopicInfo *topics, int n, int timeout_ms)
 		cdc_kafka_release_question(kafka);
 		return true;
 	}
-	metadata = ask_metadata(kafka, false, timeout_ms);
+	metadata = ask_metadata(kafka, rk, false, timeout_ms);
 	cdc_kafka_release_question(kafka);
 	if (metadata == NULL)
 		return false;
@@ -193,11 +202,17 @@ cdc_kafka_topics(CdcKafka *kafka, CdcTopicInfo *topics, int n, int timeout_ms)
 }
 
 bool
+cdc_kafka_topics(CdcKafka *kafka, CdcTopicInfo *topics, int n, int timeout_ms)
+{
+	return cdc_kafka_ask_topics(kafka, kafka->rk, topics, n, timeout_ms);
+}
+
+bool
 cdc_kafka_all_topics(CdcKafka *kafka, CdcTopicInfo **topics, int *n,
 					 int timeout_ms)
 {
-	const struct rd_kafka_metadata *metadata = ask_metadata(kafka, true,
-															timeout_ms);
+	const struct rd_kafka_metadata *metadata = ask_metadata(kafka, kafka->rk,
+															true, timeout_ms);
 
 	if (metadata == NULL)
 		return false;
@@ -232,8 +247,8 @@ cdc_kafka_all_topics(CdcKafka *kafka, CdcTopicInfo **topics, int *n,
 bool
 cdc_kafka_brokers(CdcKafka *kafka, char ***brokers, int *n, int timeout_ms)
 {
-	const struct rd_kafka_metadata *metadata = ask_metadata(kafka, true,
-															timeout_ms);
+	const struct rd_kafka_metadata *metadata = ask_metadata(kafka, kafka->rk,
+															true, timeout_ms);
 	char	   *names;
 
 	if (metadata == NULL)
@@ -275,7 +290,7 @@ is_passing(rd_kafka_resp_err_t code)
  * so the question is halved until the culprit is alone.  False: time is up.
  */
 static bool
-ask_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
+ask_offsets(CdcKafka *kafka, rd_kafka_t *rk, CdcTopicPartition *parts, int n,
 			Deadline *deadline)
 {
 	rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__TIMED_OUT;
@@ -288,12 +303,12 @@ ask_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
 			return false;
 		cdc_kafka_make_list(kafka, parts, n);
 		code = cdc_debug_kafka() ? RD_KAFKA_RESP_ERR__FAIL :
-			rd_kafka_offsets_for_times(kafka->rk, kafka->list, slice);
+			rd_kafka_offsets_for_times(rk, kafka->list, slice);
 	}
 	if (code != RD_KAFKA_RESP_ERR_NO_ERROR && n > 1)
-		return ask_offsets(kafka, parts, n / 2, deadline) &&
-			ask_offsets(kafka, parts + n / 2, n - n / 2, deadline);
-	cdc_kafka_note_answer(kafka);
+		return ask_offsets(kafka, rk, parts, n / 2, deadline) &&
+			ask_offsets(kafka, rk, parts + n / 2, n - n / 2, deadline);
+	note_answer(kafka, rk);
 	for (int i = 0; i < n; i++)
 	{
 		const rd_kafka_topic_partition_t *answer = &kafka->list->elems[i];
@@ -308,23 +323,25 @@ ask_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
 
 /* Where no record is at or after a time, the answer is the end. */
 static bool
-ask_missing_ends(CdcKafka *kafka, CdcTopicPartition *parts, int n,
-				 Deadline *deadline)
+ask_missing_ends(CdcKafka *kafka, rd_kafka_t *rk, CdcTopicPartition *parts,
+				 int n, Deadline *deadline)
 {
 	for (int i = 0; i < n; i++)
 	{
 		if (parts[i].error != 0 || parts[i].offset >= 0)
 			continue;
 		parts[i].offset = RD_KAFKA_OFFSET_END;
-		if (!ask_offsets(kafka, &parts[i], 1, deadline))
+		if (!ask_offsets(kafka, rk, &parts[i], 1, deadline))
 			return false;
 	}
 	return true;
 }
 
+/* cdc_kafka_ask_offsets: see kafka_internal.h. */
 bool
-cdc_kafka_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
-				  CdcOffsetQuestion question, int timeout_ms)
+cdc_kafka_ask_offsets(CdcKafka *kafka, rd_kafka_t *rk,
+					  CdcTopicPartition *parts, int n,
+					  CdcOffsetQuestion question, int timeout_ms)
 {
 	Deadline	deadline;
 
@@ -338,8 +355,16 @@ cdc_kafka_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
 		else if (question == CDC_OFFSET_END)
 			parts[i].offset = RD_KAFKA_OFFSET_END;
 	}
-	return ask_offsets(kafka, parts, n, &deadline) &&
-		ask_missing_ends(kafka, parts, n, &deadline);
+	return ask_offsets(kafka, rk, parts, n, &deadline) &&
+		ask_missing_ends(kafka, rk, parts, n, &deadline);
+}
+
+bool
+cdc_kafka_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
+				  CdcOffsetQuestion question, int timeout_ms)
+{
+	return cdc_kafka_ask_offsets(kafka, kafka->rk, parts, n, question,
+								 timeout_ms);
 }
 
 /*

@@ -47,7 +47,7 @@ static const FixedProperty default_properties[] = {
 	/* reaching this limit stops fetching for 1 s; kbytes bound the memory */
 	{"queued.min.messages", "10000000", false, CONSUMER},
 	{"fetch.queue.backoff.ms", "10", true, CONSUMER},
-	/* questions wait behind an idle fetch: wait_for_catchup is as slow as this */
+	/* a question waits behind an idle fetch, and so does a partition that is added */
 	{"fetch.wait.max.ms", "500", false, CONSUMER},
 	{"topic.metadata.refresh.interval.ms", "10000", false, BOTH},
 	{"reconnect.backoff.ms", "100", false, BOTH},
@@ -391,6 +391,28 @@ cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
 	}
 	PG_END_TRY();
 	return rk;
+}
+
+rd_kafka_t *
+cdc_kafka_make_asker(rd_kafka_t *rk, const char *allowed_brokers,
+					 ClientShared **shared)
+{
+	rd_kafka_conf_t *conf;
+	rd_kafka_t *asker;
+	char		text[CDC_MESSAGE_LEN];
+
+	*shared = make_shared(allowed_brokers);
+	conf = rd_kafka_conf_dup(rd_kafka_conf(rk));
+	rd_kafka_conf_set_opaque(conf, *shared);
+	/* without a group there is no thread for its coordinator */
+	if (rd_kafka_conf_set(conf, "group.id", "", text, sizeof(text)) != RD_KAFKA_CONF_OK ||
+		(asker = new_client(conf, false, text, sizeof(text))) == NULL)
+	{
+		rd_kafka_conf_destroy(conf);
+		cdc_kafka_free_shared(*shared);
+		return NULL;
+	}
+	return asker;
 }
 
 const char *

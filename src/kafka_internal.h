@@ -108,6 +108,13 @@ struct CdcKafka
 	uint64		refusals_seen;
 	TimestampTz refused_at;
 	char	   *cluster_id;
+	/* a second client, for questions that somebody waits for; kafka_asker.c */
+	char	   *allowed_brokers;
+	rd_kafka_t *asker;			/* NULL: none is open */
+	ClientShared *asker_shared;
+	rd_kafka_queue_t *asker_queue;	/* its errors and log lines */
+	TimestampTz asker_used;		/* when it was last asked */
+	TimestampTz asker_failed;	/* when it last gave no answer; 0: never */
 	/* publishing to a consumer group */
 	rd_kafka_queue_t *commits;	/* answers; NULL: nothing was published yet */
 	bool		committing;		/* an answer is to come */
@@ -155,6 +162,14 @@ extern pthread_mutex_t cdc_kafka_reading;
  */
 extern rd_kafka_t *cdc_kafka_make_client(const CdcKafkaConfig *config,
 										 bool producer, ClientShared **shared);
+/*
+ * Makes a client like rk that is in no group and whose fetches nobody
+ * watches, with its own shared part.  NULL where librdkafka cannot; ERROR
+ * where memory is short.
+ */
+extern rd_kafka_t *cdc_kafka_make_asker(rd_kafka_t *rk,
+										const char *allowed_brokers,
+										ClientShared **shared);
 extern void cdc_kafka_free_shared(ClientShared *shared);
 /* The fetch queue's bound: the caller's, or less where the user wants so. */
 extern int	cdc_kafka_queue_kbytes(const CdcKafkaConfig *config);
@@ -273,7 +288,19 @@ extern void cdc_kafka_broker_answered(CdcKafka *kafka, int32 number);
 extern void cdc_kafka_note_leaders(CdcKafka *kafka,
 								   const struct rd_kafka_metadata_topic *topic);
 
+/* --- kafka_asker.c --- */
+
+/* Closes the second client, if it is open, without waiting for that. */
+extern void cdc_kafka_end_asker(CdcKafka *kafka);
+
 /* --- kafka_ask.c --- */
+
+/* cdc_kafka_topics and cdc_kafka_offsets, which ask the client rk. */
+extern bool cdc_kafka_ask_topics(CdcKafka *kafka, rd_kafka_t *rk,
+								 CdcTopicInfo *topics, int n, int timeout_ms);
+extern bool cdc_kafka_ask_offsets(CdcKafka *kafka, rd_kafka_t *rk,
+								  CdcTopicPartition *parts, int n,
+								  CdcOffsetQuestion question, int timeout_ms);
 
 /* Puts the partitions of an array, with their offsets, into kafka->list. */
 extern void cdc_kafka_make_list(CdcKafka *kafka,

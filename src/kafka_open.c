@@ -151,6 +151,7 @@ begin_close(CdcKafka *kafka)
 		return NULL;
 	cdc_kafka_release_event(kafka);
 	cdc_kafka_release_question(kafka);
+	cdc_kafka_end_asker(kafka);
 	if (kafka->assigned != NULL)
 		rd_kafka_topic_partition_list_destroy(kafka->assigned);
 	if (kafka->commits != NULL)
@@ -288,6 +289,8 @@ cdc_kafka_open(const CdcKafkaConfig *config)
 	PG_TRY();
 	{
 		kafka->rk = cdc_kafka_make_client(config, false, &kafka->shared);
+		kafka->allowed_brokers = MemoryContextStrdup(kafka->context,
+													 config->allowed_brokers ? config->allowed_brokers : "");
 		kafka->wake_bytes = INT64CONST(1024) * cdc_kafka_queue_kbytes(config) / WAKE_PARTS;
 		rd_kafka_poll_set_consumer(kafka->rk);
 		kafka->queue = rd_kafka_queue_get_consumer(kafka->rk);

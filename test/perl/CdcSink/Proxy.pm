@@ -35,4 +35,7 @@ sub command
 # Connections of clients so far.
 sub connections { return (split / /, $_[0]->command('stats'))[0]; }
 
+# Connections of clients that are open now.
+sub open_connections { return (split / /, $_[0]->command('stats'))[1]; }
+
 1;
