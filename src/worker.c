@@ -181,8 +181,10 @@ look_at_ddl(Worker *worker)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (!is_stopped(worker) ||
-		!TimestampDifferenceExceeds(worker->ddl_checked, now, DDL_MS))
+	/* what stops is seen to be stopped, also where its attempt was DDL */
+	if (!is_stopped(worker))
+		worker->ddl_checked = now;
+	if (!TimestampDifferenceExceeds(worker->ddl_checked, now, DDL_MS))
 		return;
 	worker->ddl_checked = now;
 	StartTransactionCommand();
