@@ -329,12 +329,21 @@ cdc_consumer_tend(CdcConsumer *consumer)
 	cdc_kafka_rest(consumer->kafka);
 }
 
+/* Asks for beginnings or ends; now: somebody waits for the answer. */
+static bool
+ask_offsets(CdcConsumer *consumer, CdcTopicPartition *parts, int n,
+			CdcOffsetQuestion question, int timeout_ms, bool now)
+{
+	return (now && cdc_kafka_offsets_now(consumer->kafka, parts, n, question)) ||
+		cdc_kafka_offsets(consumer->kafka, parts, n, question, timeout_ms);
+}
+
 /*
  * Asks where the logs begin that nobody reads, for retention goes on there,
  * too.  Each answer to a fetch tells it of the others.
  */
 static void
-learn_beginnings(CdcConsumer *consumer)
+learn_beginnings(CdcConsumer *consumer, bool now)
 {
 	CdcPipeline *pipeline = consumer->pipeline;
 	CdcTopicPartition *low = palloc(pipeline->nparts * sizeof(CdcTopicPartition));
@@ -344,7 +353,7 @@ learn_beginnings(CdcConsumer *consumer)
 		if (!pipeline->parts[i]->assigned && pipeline->parts[i]->gone_since == 0)
 			low[n++] = (CdcTopicPartition) {pipeline->parts[i]->topic,
 		pipeline->parts[i]->partition, i, 0, 0};
-	if (cdc_kafka_offsets(consumer->kafka, low, n, CDC_OFFSET_BEGINNING, HURRIED_MS))
+	if (ask_offsets(consumer, low, n, CDC_OFFSET_BEGINNING, HURRIED_MS, now))
 		for (int i = 0; i < n; i++)
 			if (low[i].error == 0)
 				cdc_consumer_note_low(pipeline->parts[low[i].part], low[i].offset);
@@ -399,10 +408,9 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 		if (pipeline->parts[i]->gone_since == 0)
 			ends[n++] = (CdcTopicPartition) {pipeline->parts[i]->topic,
 		pipeline->parts[i]->partition, i, 0, 0};
-	answered = now ?
-		cdc_kafka_ends_now(consumer->kafka, ends, n,
-						   cdc_consumer_patience(consumer->unanswered_ends)) :
-		cdc_kafka_offsets(consumer->kafka, ends, n, CDC_OFFSET_END, HURRIED_MS);
+	answered = ask_offsets(consumer, ends, n, CDC_OFFSET_END,
+						   now ? cdc_consumer_patience(consumer->unanswered_ends) : HURRIED_MS,
+						   now);
 	if (answered || now)
 		consumer->unanswered_ends = answered ? 0 : consumer->unanswered_ends + 1;
 	if (answered)
@@ -426,7 +434,7 @@ cdc_consumer_learn_ends(CdcConsumer *consumer, bool now)
 		cdc_pipeline_ends_learned(pipeline);
 		if (answered)
 			cdc_kafka_all_answered(consumer->kafka);
-		learn_beginnings(consumer);
+		learn_beginnings(consumer, now);
 	}
 	else
 		consumer->next_ends = TimestampTzPlusMilliseconds(time, 5 * CDC_ENDS_MS);

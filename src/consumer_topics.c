@@ -467,6 +467,16 @@ cdc_consumer_check_cluster(CdcConsumer *consumer, CdcPartition *part)
 	return part->loss == NULL;
 }
 
+/* Have topics other numbers of partitions than when they were last looked at? */
+static bool
+has_news(const CdcConsumer *consumer, const CdcTopicInfo *infos)
+{
+	for (int i = 0; i < consumer->ntopics; i++)
+		if (infos[i].npartitions != consumer->topics[i].seen)
+			return true;
+	return false;
+}
+
 /* cdc_consumer_discover: see consumer.h. */
 bool
 cdc_consumer_discover(CdcConsumer *consumer, bool now)
@@ -474,7 +484,6 @@ cdc_consumer_discover(CdcConsumer *consumer, bool now)
 	TimestampTz time = GetCurrentTimestamp();
 	MemoryContext old;
 	CdcTopicInfo *infos;
-	int			patience = cdc_consumer_patience(consumer->unanswered_topics);
 	bool		complete;
 	bool		all_there = true;
 
@@ -484,9 +493,13 @@ cdc_consumer_discover(CdcConsumer *consumer, bool now)
 	infos = palloc0(consumer->ntopics * sizeof(CdcTopicInfo));
 	for (int i = 0; i < consumer->ntopics; i++)
 		infos[i].topic = consumer->topics[i].topic;
-	complete = now ?
-		cdc_kafka_topics_now(consumer->kafka, infos, consumer->ntopics, patience) :
-		cdc_kafka_topics(consumer->kafka, infos, consumer->ntopics, patience);
+	/* news are for the client that is to read them */
+	complete = now &&
+		cdc_kafka_topics_now(consumer->kafka, infos, consumer->ntopics) &&
+		!has_news(consumer, infos);
+	if (!complete)
+		complete = cdc_kafka_topics(consumer->kafka, infos, consumer->ntopics,
+									cdc_consumer_patience(consumer->unanswered_topics));
 	if (complete)
 		look_at_cluster(consumer);
 	for (int i = 0; complete && i < consumer->ntopics; i++)

@@ -373,6 +373,18 @@ take_error(CdcKafka *kafka, CdcKafkaEvent *event)
 	take_client_error(kafka, event, code, text);
 }
 
+/* cdc_kafka_is_malformed: see kafka_internal.h. */
+bool
+cdc_kafka_is_malformed(rd_kafka_event_t *event)
+{
+	const char *facility;
+	const char *text;
+	int			level;
+
+	return rd_kafka_event_log(event, &facility, &text, &level) == 0 &&
+		strncmp(facility, "PROTO", 5) == 0;
+}
+
 void
 cdc_kafka_take_log(rd_kafka_event_t *event, bool *tainted)
 {
@@ -385,7 +397,7 @@ cdc_kafka_take_log(rd_kafka_event_t *event, bool *tainted)
 		return;
 	ereport(DEBUG1,
 			(errmsg_internal("librdkafka: %s: %s", facility, text)));
-	if (strncmp(facility, "PROTO", 5) != 0)
+	if (!cdc_kafka_is_malformed(event))
 		return;
 	strlcpy(detail, text, sizeof(detail));
 	*tainted = true;

@@ -174,14 +174,17 @@ typedef enum CdcOffsetQuestion
 extern bool cdc_kafka_offsets(CdcKafka *kafka, CdcTopicPartition *parts, int n,
 							  CdcOffsetQuestion question, int timeout_ms);
 /*
- * cdc_kafka_topics, and cdc_kafka_offsets for ends, for who waits for the
- * answer: it does not stand behind a fetch that waits for records.  They open
- * a second client, which cdc_kafka_rest closes when it was not used for long.
+ * The same, but for times, by a second client, for who waits for the answer:
+ * it does not stand behind a fetch that waits for records.  False where that
+ * client has none, within a second: then the first is to be asked.
  */
-extern bool cdc_kafka_topics_now(CdcKafka *kafka, CdcTopicInfo *topics, int n,
-								 int timeout_ms);
-extern bool cdc_kafka_ends_now(CdcKafka *kafka, CdcTopicPartition *parts, int n,
-							   int timeout_ms);
+extern bool cdc_kafka_topics_now(CdcKafka *kafka, CdcTopicInfo *topics, int n);
+extern bool cdc_kafka_offsets_now(CdcKafka *kafka, CdcTopicPartition *parts,
+								  int n, CdcOffsetQuestion question);
+/*
+ * Once a turn: looks after the second client, and closes it when it was not
+ * used for a while.  ERROR where it got an answer that cannot be read.
+ */
 extern void cdc_kafka_rest(CdcKafka *kafka);
 /* Watermarks as the last fetch told them; false where none is known. */
 extern bool cdc_kafka_watermarks(CdcKafka *kafka, const char *topic,

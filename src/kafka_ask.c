@@ -163,6 +163,7 @@ cdc_kafka_ask_topics(CdcKafka *kafka, rd_kafka_t *rk, CdcTopicInfo *topics,
 					 int n, int timeout_ms)
 {
 	const struct rd_kafka_metadata *metadata;
+	bool		same = true;
 
 	if (n == 0)
 		return true;
@@ -194,11 +195,15 @@ cdc_kafka_ask_topics(CdcKafka *kafka, rd_kafka_t *rk, CdcTopicInfo *topics,
 			search_topic(metadata, topics[i].topic);
 
 		fill_topic(&topics[i], found);
-		if (found != NULL)
+		if (found == NULL)
+			continue;
+		if (rk == kafka->rk)
 			cdc_kafka_note_leaders(kafka, found);
+		else
+			same &= cdc_kafka_same_leaders(kafka, found);
 	}
 	rd_kafka_metadata_destroy(metadata);
-	return true;
+	return same;
 }
 
 bool

@@ -170,21 +170,6 @@ change_assignment(CdcKafka *kafka, bool add)
 				 errdetail("%s", text)));
 }
 
-/*
- * Has librdkafka ask for the topics of the assignment: of a partition that
- * only the second client has heard of, nothing is read before that.
- */
-static void
-refresh_metadata(CdcKafka *kafka)
-{
-	const struct rd_kafka_metadata *metadata;
-
-	if (!cdc_debug_kafka() &&
-		rd_kafka_metadata(kafka->rk, false, NULL, &metadata, 0) ==
-		RD_KAFKA_RESP_ERR_NO_ERROR)
-		rd_kafka_metadata_destroy(metadata);
-}
-
 void
 cdc_kafka_add(CdcKafka *kafka, const CdcTopicPartition *parts, int n)
 {
@@ -206,8 +191,6 @@ cdc_kafka_add(CdcKafka *kafka, const CdcTopicPartition *parts, int n)
 		partition->watched = -1;
 	}
 	change_assignment(kafka, true);
-	if (kafka->asker != NULL)
-		refresh_metadata(kafka);
 }
 
 /* Is the event at hand, a record or an error, of this partition? */

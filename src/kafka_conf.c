@@ -348,9 +348,21 @@ new_client(rd_kafka_conf_t *conf, bool producer, char *text, size_t size)
 	return rk;
 }
 
+/*
+ * Frees what rd_kafka_new did not take.  Before 2.13 it has freed the
+ * interceptors where it failed, and they would be freed again: then the rest
+ * is left.
+ */
+static void
+free_refused(rd_kafka_conf_t *conf, bool hooked)
+{
+	if (!hooked || rd_kafka_version() >= 0x020d0000)
+		rd_kafka_conf_destroy(conf);
+}
+
 rd_kafka_t *
 cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
-					  ClientShared **shared)
+					  ClientShared **shared, rd_kafka_conf_t **copy)
 {
 	rd_kafka_conf_t *conf;
 	rd_kafka_t *volatile rk = NULL;
@@ -362,16 +374,20 @@ cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
 	*shared = make_shared(config->allowed_brokers);
 	PG_TRY();
 	{
+		bool		injected = cdc_debug_kafka();
+
 		conf = make_conf(config, *shared, producer);
 		cdc_kafka_prepare_exit();
-		if (!cdc_debug_kafka())
+		if (copy != NULL)
+			*copy = rd_kafka_conf_dup(conf);
+		if (!injected)
 			rk = new_client(conf, producer, text, sizeof(text));
 		if (rk == NULL)
 		{
 			bool		resource = rd_kafka_last_error() ==
 				RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
 
-			rd_kafka_conf_destroy(conf);
+			free_refused(conf, !producer && !injected);
 			ereport(ERROR,
 					(errcode(resource ? ERRCODE_INSUFFICIENT_RESOURCES :
 							 ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
@@ -386,6 +402,8 @@ cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
 	}
 	PG_CATCH();
 	{
+		if (copy != NULL && *copy != NULL)
+			rd_kafka_conf_destroy(*copy);
 		cdc_kafka_free_shared(*shared);
 		PG_RE_THROW();
 	}
@@ -394,7 +412,7 @@ cdc_kafka_make_client(const CdcKafkaConfig *config, bool producer,
 }
 
 rd_kafka_t *
-cdc_kafka_make_asker(rd_kafka_t *rk, const char *allowed_brokers,
+cdc_kafka_make_asker(const rd_kafka_conf_t *copy, const char *allowed_brokers,
 					 ClientShared **shared)
 {
 	rd_kafka_conf_t *conf;
@@ -402,13 +420,13 @@ cdc_kafka_make_asker(rd_kafka_t *rk, const char *allowed_brokers,
 	char		text[CDC_MESSAGE_LEN];
 
 	*shared = make_shared(allowed_brokers);
-	conf = rd_kafka_conf_dup(rd_kafka_conf(rk));
+	conf = rd_kafka_conf_dup(copy);
 	rd_kafka_conf_set_opaque(conf, *shared);
 	/* without a group there is no thread for its coordinator */
 	if (rd_kafka_conf_set(conf, "group.id", "", text, sizeof(text)) != RD_KAFKA_CONF_OK ||
 		(asker = new_client(conf, false, text, sizeof(text))) == NULL)
 	{
-		rd_kafka_conf_destroy(conf);
+		free_refused(conf, false);
 		cdc_kafka_free_shared(*shared);
 		return NULL;
 	}

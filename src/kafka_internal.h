@@ -110,6 +110,7 @@ struct CdcKafka
 	char	   *cluster_id;
 	/* a second client, for questions that somebody waits for; kafka_asker.c */
 	char	   *allowed_brokers;
+	rd_kafka_conf_t *settings;	/* a copy of the consumer's */
 	rd_kafka_t *asker;			/* NULL: none is open */
 	ClientShared *asker_shared;
 	rd_kafka_queue_t *asker_queue;	/* its errors and log lines */
@@ -158,16 +159,19 @@ extern pthread_mutex_t cdc_kafka_reading;
 
 /*
  * Makes a client and what it shares with us; ereports HV00D, 22023 or
- * class 53, with nothing left behind.
+ * class 53, with nothing left behind.  copy: NULL, or where to put a copy of
+ * its settings, without the interceptors; the client's own have lost the
+ * private key, which librdkafka overwrites when it has read it.
  */
 extern rd_kafka_t *cdc_kafka_make_client(const CdcKafkaConfig *config,
-										 bool producer, ClientShared **shared);
+										 bool producer, ClientShared **shared,
+										 rd_kafka_conf_t **copy);
 /*
- * Makes a client like rk that is in no group and whose fetches nobody
- * watches, with its own shared part.  NULL where librdkafka cannot; ERROR
- * where memory is short.
+ * Makes a consumer of these settings that is in no group and whose fetches
+ * nobody watches, with its own shared part.  NULL where librdkafka cannot;
+ * ERROR where memory is short.
  */
-extern rd_kafka_t *cdc_kafka_make_asker(rd_kafka_t *rk,
+extern rd_kafka_t *cdc_kafka_make_asker(const rd_kafka_conf_t *copy,
 										const char *allowed_brokers,
 										ClientShared **shared);
 extern void cdc_kafka_free_shared(ClientShared *shared);
@@ -210,6 +214,8 @@ extern void cdc_kafka_release_event(CdcKafka *kafka);
  * destruction; so the client is marked as one not to be destroyed.
  */
 extern void cdc_kafka_take_log(rd_kafka_event_t *event, bool *tainted);
+/* Does a log line tell of such an answer? */
+extern bool cdc_kafka_is_malformed(rd_kafka_event_t *event);
 /*
  * The state_reason of an error of one topic or partition.  *halts is set
  * where librdkafka goes on behind records that it did not deliver.
@@ -284,18 +290,27 @@ extern void cdc_kafka_broker_failed(CdcKafka *kafka, const char *text,
 									bool unreadable);
 /* Something came from a broker. */
 extern void cdc_kafka_broker_answered(CdcKafka *kafka, int32 number);
+/* Does a topic's metadata name the leaders that are known, if they are? */
+extern bool cdc_kafka_same_leaders(CdcKafka *kafka,
+								   const struct rd_kafka_metadata_topic *topic);
 /* Keeps who leads the assigned partitions of a topic. */
 extern void cdc_kafka_note_leaders(CdcKafka *kafka,
 								   const struct rd_kafka_metadata_topic *topic);
 
 /* --- kafka_asker.c --- */
 
-/* Closes the second client, if it is open, without waiting for that. */
+/*
+ * Closes the second client, if it is open, without waiting for that; never
+ * raises.
+ */
 extern void cdc_kafka_end_asker(CdcKafka *kafka);
 
 /* --- kafka_ask.c --- */
 
-/* cdc_kafka_topics and cdc_kafka_offsets, which ask the client rk. */
+/*
+ * cdc_kafka_topics and cdc_kafka_offsets, which ask the client rk.  Where
+ * topics have other leaders than the consumer knows, only its own answers.
+ */
 extern bool cdc_kafka_ask_topics(CdcKafka *kafka, rd_kafka_t *rk,
 								 CdcTopicInfo *topics, int n, int timeout_ms);
 extern bool cdc_kafka_ask_offsets(CdcKafka *kafka, rd_kafka_t *rk,

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * kafka_open.c
- *		Beginning of the consumer, and the end of both clients.
+ *		Beginning of the consumer, and the end of all clients.
  *
  * Floor 3.  The one hard thing is the end of a process: a live TLS client at
  * exit() can crash the server, an object still held makes the destruction
@@ -152,6 +152,7 @@ begin_close(CdcKafka *kafka)
 	cdc_kafka_release_event(kafka);
 	cdc_kafka_release_question(kafka);
 	cdc_kafka_end_asker(kafka);
+	rd_kafka_conf_destroy(kafka->settings);
 	if (kafka->assigned != NULL)
 		rd_kafka_topic_partition_list_destroy(kafka->assigned);
 	if (kafka->commits != NULL)
@@ -288,9 +289,10 @@ cdc_kafka_open(const CdcKafkaConfig *config)
 	kafka = make_kafka();
 	PG_TRY();
 	{
-		kafka->rk = cdc_kafka_make_client(config, false, &kafka->shared);
 		kafka->allowed_brokers = MemoryContextStrdup(kafka->context,
 													 config->allowed_brokers ? config->allowed_brokers : "");
+		kafka->rk = cdc_kafka_make_client(config, false, &kafka->shared,
+										  &kafka->settings);
 		kafka->wake_bytes = INT64CONST(1024) * cdc_kafka_queue_kbytes(config) / WAKE_PARTS;
 		rd_kafka_poll_set_consumer(kafka->rk);
 		kafka->queue = rd_kafka_queue_get_consumer(kafka->rk);

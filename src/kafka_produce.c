@@ -45,7 +45,8 @@ cdc_producer_open(const CdcKafkaConfig *config)
 	producer->pid = getpid();
 	PG_TRY();
 	{
-		producer->rk = cdc_kafka_make_client(config, true, &producer->shared);
+		producer->rk = cdc_kafka_make_client(config, true, &producer->shared,
+											 NULL);
 	}
 	PG_CATCH();
 	{

@@ -105,6 +105,23 @@ cdc_kafka_all_answered(CdcKafka *kafka)
 	kafka->nfailed = left;
 }
 
+bool
+cdc_kafka_same_leaders(CdcKafka *kafka,
+					   const struct rd_kafka_metadata_topic *topic)
+{
+	for (int i = 0; i < topic->partition_cnt; i++)
+	{
+		const struct rd_kafka_metadata_partition *found = &topic->partitions[i];
+		const Partition *partition = cdc_kafka_find_partition(kafka, topic->topic,
+															  found->id);
+
+		if (partition != NULL && partition->leader != LEADER_UNKNOWN &&
+			partition->leader != (found->leader < 0 ? LEADER_NONE : found->leader))
+			return false;
+	}
+	return true;
+}
+
 void
 cdc_kafka_note_leaders(CdcKafka *kafka,
 					   const struct rd_kafka_metadata_topic *topic)

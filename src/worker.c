@@ -51,7 +51,8 @@ typedef struct Worker
 	uint64		config_seen;
 	CdcRetry	retry;
 	TimestampTz clock;			/* at the last turn */
-	TimestampTz ddl_checked;
+	TimestampTz ddl_checked;	/* or when something more was found stopped */
+	int			stopped;		/* how much was, at the last look */
 	TimestampTz connection_checked;
 	TimestampTz report_at;		/* statistics are due; 0: none wait */
 	TimestampTz answer_at;		/* a wait_for_catchup that got no answer is
@@ -155,21 +156,21 @@ open_consumer(Worker *worker)
 	pg_atomic_write_u64(&cdc_my_slot->config_seen, config);
 }
 
-/* Is there something that DDL or a GRANT might set going again? */
-static bool
-is_stopped(const Worker *worker)
+/* How much there is that DDL or a GRANT might set going again. */
+static int
+count_stopped(const Worker *worker)
 {
 	const CdcPipeline *pipeline;
+	int			stopped = 0;
 
 	if (worker->open_failed)
-		return true;
+		return 1;
 	if (worker->consumer == NULL)
-		return false;
+		return 0;
 	pipeline = worker->consumer->pipeline;
 	for (int i = 0; i < pipeline->nparts; i++)
-		if (pipeline->parts[i]->mode == CDC_PARTITION_STOPPED)
-			return true;
-	return false;
+		stopped += pipeline->parts[i]->mode == CDC_PARTITION_STOPPED;
+	return stopped;
 }
 
 /*
@@ -180,11 +181,14 @@ static void
 look_at_ddl(Worker *worker)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	int			stopped = count_stopped(worker);
 
 	/* what stops is seen to be stopped, also where its attempt was DDL */
-	if (!is_stopped(worker))
+	if (stopped > worker->stopped)
 		worker->ddl_checked = now;
-	if (!TimestampDifferenceExceeds(worker->ddl_checked, now, DDL_MS))
+	worker->stopped = stopped;
+	if (stopped == 0 ||
+		!TimestampDifferenceExceeds(worker->ddl_checked, now, DDL_MS))
 		return;
 	worker->ddl_checked = now;
 	StartTransactionCommand();
@@ -193,6 +197,7 @@ look_at_ddl(Worker *worker)
 	if (!ddl_seen)
 		return;
 	ddl_seen = false;
+	worker->stopped = 0;
 	if (worker->open_failed)
 		worker->retry.at = 0;
 	else if (worker->consumer)
@@ -394,7 +399,7 @@ wait_for_work(Worker *worker)
 		if (worker->consumer->pipeline->ends_wanted)
 			timeout = Min(timeout, 100);
 	}
-	if (is_stopped(worker))
+	if (count_stopped(worker) > 0)
 		timeout = Min(timeout, DDL_MS);
 	if (worker->consumer && !worker->consumer->status.connected)
 		timeout = Min(timeout, CONNECTION_MS);

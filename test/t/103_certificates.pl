@@ -130,6 +130,30 @@ $node->reload;
 $oracle->ok_clean('fault 2: settings are read at SIGHUP');
 is(join(' ', worker_pids($node)), $pids, 'fault 2: by the same workers');
 
+# --- a second client, with the certificate and key of the first
+sub clients
+{
+	my @threads = map { slurp_file($_) } map { glob("/proc/$_/task/*/comm") } worker_pids($node);
+	return scalar grep { $_ eq "rdk:main\n" } @threads;
+}
+
+speak_as('first', 'ca');
+my %old = map { $_ => 1 } wait_for_workers($node, 'postgres', 2);
+kill('TERM', keys %old);
+wait_for(sub { return 2 == grep { !$old{$_} } worker_pids($node) }, 'new workers');
+$oracle->produce(20);
+wait_for_state($node, $_, qr/^streaming$/) foreach $rows, $log;
+wait_for(sub { return clients() == 2 }, 'two workers with a client each', 60);
+is($node->safe_psql('postgres', "SELECT cdc_sink.wait_for_catchup('$rows')"), 't', 'what wait_for_catchup asks');
+is(clients(), 3, 'has another one, with the key of the first');
+$oracle->ok_clean('with certificates of both sides');
+
+# --- settings that OpenSSL refuses
+my (undef, undef, $refused) = $node->psql('postgres', qq{
+	CREATE SERVER refused FOREIGN DATA WRAPPER cdc_sink OPTIONS ("bootstrap.servers" '@{[$proxy->bootstrap]}', "security.protocol" 'SSL', "ssl.cipher.suites" 'nonsense');
+	SELECT * FROM cdc_sink.check_server('refused')});
+like($refused, qr/could not create the Kafka client/, 'ciphers that do not exist are an error');
+
 $node->stop('fast');
 ok_no_crash($node);
 done_testing();
