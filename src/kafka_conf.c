@@ -3,9 +3,10 @@
  * kafka_conf.c
  *		How a Kafka client is set up, and what its threads may call.
  *
- * Floor 3.  For the consumer and for the producer.  The one hard thing: what
- * a user sets must decide neither correctness nor whom we connect to, so our
- * values come last, and each connection passes connect_if_allowed.
+ * Floor 3.  For the consumer, its second client and the producer.  The one
+ * hard thing: what a user sets must decide neither correctness nor whom we
+ * connect to, so our values come last, and each connection passes
+ * connect_if_allowed.
  *
  *-------------------------------------------------------------------------
  */

@@ -3,8 +3,8 @@
  * kafka_produce.c
  *		The record sink: a librdkafka producer.
  *
- * Floor 3.  The hard thing is that it is the second client of a process whose
- * first one must never wait: records are queued, deliveries polled, and the
+ * Floor 3.  The hard thing is that it is one more client of a process whose
+ * consumer must never wait: records are queued, deliveries polled, and the
  * end happens in a thread.  It connects as the consumer does, through the
  * same settings and rules (kafka_conf.c).
  *
