@@ -26,7 +26,7 @@
 #define TIMER_SLACK_NS		10000000UL
 /* bytes of an answer to a fetch; librdkafka wants 1000000 at least */
 #define SMALLEST_FETCH		(1024 * 1024)
-#define LARGEST_FETCH		(8 * 1024 * 1024)
+#define LARGEST_FETCH		(3 * 1024 * 1024)
 
 /* What cdc_sink decides; librdkafka must know all but the optional ones. */
 typedef struct FixedProperty
