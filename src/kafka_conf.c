@@ -427,7 +427,8 @@ cdc_kafka_make_asker(const rd_kafka_conf_t *copy, const char *allowed_brokers,
 	if (rd_kafka_conf_set(conf, "group.id", "", text, sizeof(text)) != RD_KAFKA_CONF_OK ||
 		(asker = new_client(conf, false, text, sizeof(text))) == NULL)
 	{
-		free_refused(conf, false);
+		/* a copy has no interceptors: see free_refused */
+		rd_kafka_conf_destroy(conf);
 		cdc_kafka_free_shared(*shared);
 		return NULL;
 	}
